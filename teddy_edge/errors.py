@@ -1,0 +1,194 @@
+"""Every error of the daemon, in one tree. Nothing here imports anything of ours.
+
+    TeddyEdgeError
+    ├── SettingsError             the configuration file or the environment is wrong
+    ├── CommandRejected           a command was refused; carries what its result says
+    ├── QueryRejected             a query was refused
+    ├── LogError                  the event log
+    │   ├── LogLocked             another daemon has this log open
+    │   ├── LogFormatUnsupported  written by a newer version; not damage
+    │   ├── LogNotFound           the path holds no log
+    │   ├── LogDamaged            bytes that fail their checksum, with segment and offset
+    │   ├── LogPoisoned           a write or fsync failed; nothing more is acknowledged
+    │   ├── LogOverloaded         no room in the queue before the deadline
+    │   └── RecordTooLarge        a record over the limit
+    ├── ReadModelError            rows on the card that are not ours, or are damaged
+    ├── LinkError                 the MQTT connection
+    │   ├── LinkLost              could not connect, or the connection ended
+    │   └── LinkRefused           the broker answered with a failure code
+    ├── PinsUnavailable           the GPIO pins cannot be used
+    └── DaemonUnreachable         no daemon answers on the local socket
+
+The exit codes follow sysexits.h, so that systemd and people can tell them apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 64
+EXIT_UNAVAILABLE: Final = 69
+"""No daemon answered (EX_UNAVAILABLE)."""
+EXIT_SOFTWARE: Final = 70
+"""A task of the daemon died (EX_SOFTWARE); systemd restarts it."""
+EXIT_IO: Final = 74
+"""The card refused a write or an fsync (EX_IOERR); the next start recovers."""
+EXIT_LOCKED: Final = 75
+"""Another daemon has the log open (EX_TEMPFAIL)."""
+EXIT_FORMAT: Final = 76
+"""The log was written by a newer version (EX_PROTOCOL); a restart does not help."""
+EXIT_CONFIG: Final = 78
+"""The configuration is wrong (EX_CONFIG); a restart does not help."""
+
+
+class TeddyEdgeError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+
+class SettingsError(TeddyEdgeError):
+    """A setting is missing, unknown or of the wrong kind."""
+
+    def __init__(self, source: str, problems: list[tuple[str, str, str]]) -> None:
+        """Take where the settings came from and `(key, given, accepted)` for each problem."""
+        self.source = source
+        self.problems = problems
+        lines = [f"{key}: got {given}; accepted: {accepted}" for key, given, accepted in problems]
+        super().__init__(f"{source}: " + "; ".join(lines))
+
+
+class CommandRejected(TeddyEdgeError):
+    """A command was refused.
+
+    `code` is for programs, `message` for people, `field` is the dotted path of what was wrong.
+    None of them may repeat what a child said or is called: they are logged and sent.
+    """
+
+    def __init__(self, code: str, message: str, field: str | None = None) -> None:
+        self.code = code
+        self.message = message
+        self.field = field
+        super().__init__(f"{code}: {message}" + (f" ({field})" if field else ""))
+
+
+class QueryRejected(CommandRejected):
+    """A query was refused; the same three parts as for a command."""
+
+
+class LogError(TeddyEdgeError):
+    """The root of the event log's errors."""
+
+
+class LogLocked(LogError):
+    """Another process has the log open for writing."""
+
+    def __init__(self, directory: Path, pid: int | None) -> None:
+        self.directory = directory
+        self.pid = pid
+        super().__init__(f"{directory} is already open for writing by process {pid or 'unknown'}")
+
+
+class LogFormatUnsupported(LogError):
+    """A segment has a format version that this program does not know. It is not damaged."""
+
+    def __init__(self, path: Path, found: int, supported: int) -> None:
+        self.path = path
+        self.found = found
+        self.supported = supported
+        super().__init__(
+            f"{path} has log format version {found}; this program reads up to {supported}"
+        )
+
+
+class LogNotFound(LogError):
+    """The path is not the directory of an event log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(f"{path} is not an event log: it holds no segment")
+
+
+class LogDamaged(LogError):
+    """Bytes in a segment fail their checks."""
+
+    def __init__(self, path: Path, offset_bytes: int, expected: str, found: str) -> None:
+        self.path = path
+        self.offset_bytes = offset_bytes
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{path} at byte {offset_bytes}: expected {expected}, found {found}")
+
+
+class LogPoisoned(LogError):
+    """A write or an fsync failed. Nothing after it is acknowledged; the process must end."""
+
+    def __init__(self, operation: str, path: Path, cause: OSError) -> None:
+        self.operation = operation
+        self.path = path
+        self.cause = cause
+        super().__init__(f"{operation} of {path} failed: {cause}")
+
+
+class LogOverloaded(LogError):
+    """The queue to the card stayed full until the deadline."""
+
+    def __init__(self, queued_records: int, timeout_s: float) -> None:
+        self.queued_records = queued_records
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"the log had no room for {timeout_s:g} s ({queued_records} records wait to be written)"
+        )
+
+
+class RecordTooLarge(LogError):
+    """A record does not fit the limit."""
+
+    def __init__(self, record_bytes: int, record_bytes_max: int) -> None:
+        self.record_bytes = record_bytes
+        self.record_bytes_max = record_bytes_max
+        super().__init__(
+            f"a record of {record_bytes} bytes is over the limit of {record_bytes_max}"
+        )
+
+
+class ReadModelError(TeddyEdgeError):
+    """A row of the read models is not what we wrote; they are to be rebuilt."""
+
+    def __init__(self, directory: Path, what: str) -> None:
+        self.directory = directory
+        self.what = what
+        super().__init__(f"read models in {directory}: {what}")
+
+
+class LinkError(TeddyEdgeError):
+    """The root of the MQTT connection's errors."""
+
+
+class LinkLost(LinkError):
+    """The broker could not be reached, or the connection ended."""
+
+
+class LinkRefused(LinkError):
+    """The broker answered a publish or a subscribe with a failure code."""
+
+    def __init__(self, operation: str, topic: str, reason: str) -> None:
+        self.operation = operation
+        self.topic = topic
+        self.reason = reason
+        super().__init__(f"the broker refused to {operation} {topic}: {reason}")
+
+
+class PinsUnavailable(TeddyEdgeError):
+    """The GPIO pins could not be opened."""
+
+
+class DaemonUnreachable(TeddyEdgeError):
+    """No daemon answers on any of the sockets tried."""
+
+    def __init__(self, tried: list[Path], cause: str) -> None:
+        self.tried = tried
+        self.cause = cause
+        names = ", ".join(str(path) for path in tried)
+        super().__init__(f"no teddy-edge daemon answers on {names} ({cause}); start one: make run")

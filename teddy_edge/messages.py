@@ -1,0 +1,119 @@
+"""What crosses the bear's borders: commands and their results, queries and their answers.
+
+The shapes are the wire contract. A command and a query arrive in the same unsigned envelope
+(plain JSON or msgpack); inputs read it, buses take it, results and answers go back as JSON.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from teddy_edge.errors import CommandRejected
+
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+"""An id that somebody else made: 1 to 128 characters, none of them a control character."""
+
+MessageName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+"""The name of a command or a query, as in `register_child`."""
+
+Role = Literal["parent", "guardian", "maker", "support", "device"]
+
+
+class Message(BaseModel):
+    """Immutable; an unknown field is an error, since a misspelt one would be lost in silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Origin(enum.StrEnum):
+    """The way a message came in."""
+
+    MQTT = "mqtt"
+    SOCKET = "socket"
+    BUTTON = "button"
+    LIBRARY = "library"
+
+
+class Actor(Message):
+    """Who asks, and as what."""
+
+    id: Identifier
+    role: Role
+
+
+class CommandEnvelope(Message):
+    """A command as it crosses the border; `data` becomes a command type in the bus."""
+
+    id: UUID
+    name: MessageName
+    actor: Actor
+    issued_at: AwareDatetime
+    expires_at: AwareDatetime | None = None
+    correlation_id: Identifier | None = None
+    aud: Identifier | None = None
+    """The bear it is meant for; the topic says so too."""
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class QueryEnvelope(Message):
+    """A query as it crosses the border."""
+
+    id: UUID
+    name: MessageName
+    actor: Actor
+    issued_at: AwareDatetime | None = None
+    correlation_id: Identifier | None = None
+    aud: Identifier | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class ErrorDetail(Message):
+    """Why something was refused: a code for programs, a sentence for people, the field."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+    @classmethod
+    def of(cls, rejection: CommandRejected) -> ErrorDetail:
+        """Take the three parts from a rejection."""
+        return cls(code=rejection.code, message=rejection.message, field=rejection.field)
+
+
+Status = Literal["done", "rejected", "expired"]
+
+
+class Result(Message):
+    """How a command ended. It leaves the bear only after `seq` is on the card."""
+
+    command_id: UUID | None
+    name: str | None
+    status: Status
+    seq: int
+    data: dict[str, Any] = Field(default_factory=dict)
+    error: ErrorDetail | None = None
+    correlation_id: str | None = None
+    duplicate: bool = False
+
+
+class Answer(Message):
+    """What a query gave, and how much of the history it rests on."""
+
+    query_id: UUID | None
+    name: str | None
+    data: dict[str, Any] | None = None
+    error: ErrorDetail | None = None
+    seq: int
+    """The last event that the answer includes."""
+    age_s: float
+    """How long the oldest event that is recorded but not yet included has waited; 0 if none."""
+    complete: bool
+    """False where a part of the history behind the answer is missing."""
+    incomplete_because: str | None = None
+    correlation_id: str | None = None

@@ -1,0 +1,82 @@
+"""The topics of the wire contract: prefix `teddy/v1/{bear}`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+PREFIX = "teddy/v1"
+TO_A_BEAR = re.compile(rf"^{PREFIX}/[^/]+/(command|query|confirmed|replay)(/|$)")
+TOPIC_BYTES_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Every topic of one bear."""
+
+    bear: str
+
+    def _of(self, rest: str) -> str:
+        return f"{PREFIX}/{self.bear}/{rest}"
+
+    @property
+    def commands(self) -> str:
+        """The filter under which all commands arrive."""
+        return self._of("command/+")
+
+    @property
+    def queries(self) -> str:
+        """The filter under which all queries arrive."""
+        return self._of("query/+")
+
+    @property
+    def events(self) -> str:
+        """Where batches of events go."""
+        return self._of("events")
+
+    @property
+    def confirmed(self) -> str:
+        """Where the cloud says what it has stored (retained)."""
+        return self._of("confirmed")
+
+    @property
+    def status(self) -> str:
+        """Where the birth and the will stand (retained)."""
+        return self._of("status")
+
+    def command(self, name: str) -> str:
+        """Where the cloud sends a command."""
+        return self._of(f"command/{name}")
+
+    def result(self, command_id: UUID) -> str:
+        """Where a command's result goes."""
+        return self._of(f"result/{command_id}")
+
+    def query(self, name: str) -> str:
+        """Where the cloud sends a query."""
+        return self._of(f"query/{name}")
+
+    def answer(self, query_id: UUID) -> str:
+        """Where a query's answer goes."""
+        return self._of(f"answer/{query_id}")
+
+    def state(self, model: str, row_id: str) -> str:
+        """Where a read model stands for the parents' app (retained)."""
+        return self._of(f"state/{model}/{row_id}")
+
+
+def is_safe_response_topic(topic: str) -> bool:
+    """Tell whether a sender may name this topic for the reply.
+
+    Refused are wildcards and whatever would reach a bear as a command, a query or a confirmation:
+    else one bear could be made to command another.
+    """
+    if not topic or len(topic.encode()) > TOPIC_BYTES_MAX:
+        return False
+    return not any(sign in topic for sign in "+#\0") and TO_A_BEAR.match(topic) is None
+
+
+def last_level(topic: str) -> str:
+    """The part after the last slash: a command's or a query's name."""
+    return topic.rpartition("/")[2]

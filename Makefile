@@ -1,0 +1,40 @@
+# Each target first sets up what it needs, in this folder only: see .ci/setup.
+export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.venv/bin:$(PATH)
+playground := python -m teddy_edge.fleet.playground
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run broker-stop broker-start test check format lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup:
+	@.ci/setup
+
+run: setup ## run a bear, a broker and the cloud's end on this machine, until Ctrl-C
+	@$(playground)
+
+broker-stop: setup ## stop the broker of `make run`: the bear is offline
+	@$(playground) stop-broker
+
+broker-start: setup ## start it again
+	@$(playground) start-broker
+
+test: setup ## run the tests; `make test ARGS="-k uplink"` runs some
+	@python -m pytest $(ARGS)
+
+check: setup ## lint, formatting and types
+	ruff check
+	ruff format --check
+	mypy
+
+format: setup ## format the code
+	ruff format
+	ruff check --fix-only
+
+lock: setup ## write the lock files anew, with the newest versions that pyproject.toml accepts
+	@.ci/lock
+
+clean: ## remove what set-up and runs made
+	rm -rf .venv .tools .run *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

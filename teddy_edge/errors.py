@@ -3,7 +3,9 @@
     TeddyEdgeError
     ├── SettingsError             the configuration file or the environment is wrong
     ├── CommandRejected           a command was refused; carries what its result says
-    ├── QueryRejected             a query was refused
+    │   ├── CommandExpired        it came, or was reached, after its deadline
+    │   ├── QueryRejected         a query was refused
+    │   └── EnvelopeRejected      bytes that are no message; carries what could be read of them
     ├── LogError                  the event log
     │   ├── LogLocked             another daemon has this log open
     │   ├── LogFormatUnsupported  written by a newer version; not damage
@@ -17,7 +19,8 @@
     │   ├── LinkLost              could not connect, or the connection ended
     │   └── LinkRefused           the broker answered with a failure code
     ├── PinsUnavailable           the GPIO pins cannot be used
-    └── DaemonUnreachable         no daemon answers on the local socket
+    ├── DaemonUnreachable         no daemon answers on the local socket
+    └── BrokerUnavailable         the tests' and the playground's mosquitto does not run
 
 The exit codes follow sysexits.h, so that systemd and people can tell them apart.
 """
@@ -26,6 +29,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -73,8 +77,32 @@ class CommandRejected(TeddyEdgeError):
         super().__init__(f"{code}: {message}" + (f" ({field})" if field else ""))
 
 
+class CommandExpired(CommandRejected):
+    """A command was not executed because its deadline had passed."""
+
+
 class QueryRejected(CommandRejected):
     """A query was refused; the same three parts as for a command."""
+
+
+class EnvelopeRejected(CommandRejected):
+    """Bytes that did not become an envelope, with what could still be read of them.
+
+    `message_id` is the command's or the query's id, so that its sender can be told.
+    """
+
+    def __init__(
+        self,
+        rejection: CommandRejected,
+        *,
+        message_id: UUID | None,
+        name: str | None,
+        correlation_id: str | None,
+    ) -> None:
+        self.message_id = message_id
+        self.name = name
+        self.correlation_id = correlation_id
+        super().__init__(rejection.code, rejection.message, rejection.field)
 
 
 class LogError(TeddyEdgeError):
@@ -192,3 +220,7 @@ class DaemonUnreachable(TeddyEdgeError):
         self.cause = cause
         names = ", ".join(str(path) for path in tried)
         super().__init__(f"no teddy-edge daemon answers on {names} ({cause}); start one: make run")
+
+
+class BrokerUnavailable(TeddyEdgeError):
+    """The mosquitto of the tests and the playground is missing or did not start."""

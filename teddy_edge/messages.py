@@ -7,10 +7,19 @@ The shapes are the wire contract. A command and a query arrive in the same unsig
 from __future__ import annotations
 
 import enum
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from teddy_edge.errors import CommandRejected
 
@@ -73,6 +82,22 @@ class QueryEnvelope(Message):
     data: dict[str, Any] = Field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """That something was refused, with what could be read of it."""
+
+    rejection: CommandRejected
+    origin: Origin
+    command_id: UUID | None = None
+    name: str | None = None
+    correlation_id: str | None = None
+
+    @classmethod
+    def of(cls, envelope: CommandEnvelope, origin: Origin, rejection: CommandRejected) -> Refusal:
+        """Refuse a command whose envelope could be read."""
+        return cls(rejection, origin, envelope.id, envelope.name, envelope.correlation_id)
+
+
 class ErrorDetail(Message):
     """Why something was refused: a code for programs, a sentence for people, the field."""
 
@@ -117,3 +142,44 @@ class Answer(Message):
     """False where a part of the history behind the answer is missing."""
     incomplete_because: str | None = None
     correlation_id: str | None = None
+
+
+FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+"""How our own fields are written. Any other key is a sender's text and is not repeated."""
+
+_SENTENCES = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "dict_type": "should be a map",
+    "model_type": "should be a map",
+}
+
+
+def rejection_of(error: ValidationError, prefix: str = "") -> CommandRejected:
+    """Turn what pydantic found first into a rejection that repeats nothing of the value given.
+
+    `prefix` is the path of the validated part, as in `data`.
+    """
+    detail = error.errors(include_url=False, include_input=False)[0]
+    field = dotted_path(prefix, *detail["loc"])
+    sentence = _SENTENCES.get(detail["type"]) or _without_value(detail["type"], detail["msg"])
+    return CommandRejected("invalid", f"{field or 'the message'} {sentence}", field)
+
+
+def dotted_path(*parts: str | int) -> str | None:
+    """Join the parts of a field's path, up to the first one that is a sender's own text."""
+    path = ""
+    for part in parts:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif FIELD_NAME.fullmatch(part):
+            path += f".{part}"
+        elif part:
+            break
+    return path.removeprefix(".") or None
+
+
+def _without_value(error_type: str, message: str) -> str:
+    if error_type.endswith("_parsing") or error_type == "union_tag_invalid":
+        message = message.partition(", ")[0].partition(" found using")[0]  # a piece of it follows
+    return re.sub(r"^(Input|String|List|Dictionary|Value error,) ", "", message)

@@ -1,0 +1,46 @@
+"""What the inputs call, as Protocols; `app.py` hands in the real parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from teddy_edge.messages import Answer, CommandEnvelope, Origin, QueryEnvelope, Refusal, Result
+
+
+class Commands(Protocol):
+    """The command bus."""
+
+    async def execute(self, envelope: CommandEnvelope, origin: Origin) -> Result:
+        """Bring a command to its end; the result is on the card when this returns."""
+
+    async def refuse(self, refusal: Refusal) -> Result:
+        """Record the rejection of something that never became an envelope."""
+
+
+class Queries(Protocol):
+    """The query bus."""
+
+    async def ask(self, envelope: QueryEnvelope) -> Answer:
+        """Answer a query; a refused one has its error in the answer."""
+
+
+class Pins(Protocol):
+    """The buttons, where a program may press them: only simulated pins can be pressed."""
+
+    async def press(self, button: str) -> int:
+        """Press and release a button; gives the sequence number of the recorded event.
+
+        Raises `CommandRejected`: `unknown_button` lists the known ones, `bounced` came too soon
+        after the last edge.
+        """
+
+
+class BearView(Protocol):
+    """What the local API shows of the daemon as a whole."""
+
+    def status(self) -> dict[str, Any]:
+        """Give `bear`, `version`, `broker`, `log` and `socket`, as `teddy-edge status` prints."""
+
+    def events(self, first_seq: int) -> AsyncIterator[dict[str, Any]]:
+        """Give every event from `first_seq` on, CloudEvents as dicts, then live ones."""

@@ -18,6 +18,7 @@
     ├── LinkError                 the MQTT connection
     │   ├── LinkLost              could not connect, or the connection ended
     │   └── LinkRefused           the broker answered with a failure code
+    ├── WireError                 a payload that is not what the wire contract says
     ├── PinsUnavailable           the GPIO pins cannot be used
     ├── DaemonUnreachable         no daemon answers on the local socket
     └── BrokerUnavailable         the tests' and the playground's mosquitto does not run
@@ -206,6 +207,10 @@ class LinkRefused(LinkError):
         self.topic = topic
         self.reason = reason
         super().__init__(f"the broker refused to {operation} {topic}: {reason}")
+
+
+class WireError(TeddyEdgeError):
+    """A payload is not what the wire contract says."""
 
 
 class PinsUnavailable(TeddyEdgeError):

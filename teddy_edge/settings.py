@@ -75,6 +75,7 @@ class ProjectionSettings(Section):
     write_window_s: float = Field(2.0, gt=0, le=300)
     batch_records_max: int = Field(500, ge=1, le=100_000)
     row_bytes_max: int = Field(64 * 1024, ge=1024, le=1024**2)
+    answer_wait_s: float = Field(0.5, ge=0, le=30)
 
 
 class SyncSettings(Section):

@@ -21,7 +21,7 @@ class Commands(Protocol):
 class Queries(Protocol):
     """The query bus."""
 
-    async def ask(self, envelope: QueryEnvelope) -> Answer:
+    async def ask(self, envelope: QueryEnvelope, origin: Origin) -> Answer:
         """Answer a query; a refused one has its error in the answer."""
 
 

@@ -1,0 +1,35 @@
+"""The command bus: an envelope comes in, events are decided and made durable, a result goes out.
+
+    envelope ─▶ middleware, outermost first ─▶ handler decides ─▶ journal appends ─▶ result
+
+`bus.py` dispatches, `middleware.py` checks, `handlers.py` knows the commands, `journal.py` appends
+and remembers what each command id came to, `aggregates.py` holds the states that are decided on.
+
+It promises: a result is given only after its events and the record of its end are on the card (P1);
+a command id has one effect and one result, however often it comes (P2); what was refused is
+recorded too.
+"""
+
+from teddy_edge.commands.aggregates import Aggregates
+from teddy_edge.commands.bus import (
+    CommandBus,
+    CommandContext,
+    CommandHandler,
+    CommandMiddleware,
+    Decision,
+)
+from teddy_edge.commands.handlers import register_handlers
+from teddy_edge.commands.journal import Journal
+from teddy_edge.commands.middleware import standard_middleware
+
+__all__ = [
+    "Aggregates",
+    "CommandBus",
+    "CommandContext",
+    "CommandHandler",
+    "CommandMiddleware",
+    "Decision",
+    "Journal",
+    "register_handlers",
+    "standard_middleware",
+]

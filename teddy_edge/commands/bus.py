@@ -1,0 +1,117 @@
+"""The command bus: one handler for each command, behind a chain of middleware."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from teddy_edge.clock import Clock
+from teddy_edge.commands.journal import Journal
+from teddy_edge.domain.command import Command
+from teddy_edge.errors import CommandRejected
+from teddy_edge.events import Event
+from teddy_edge.messages import CommandEnvelope, Origin, Refusal, Result
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a handler decided: events of one stream, and what the result tells the sender."""
+
+    stream: str
+    events: Sequence[Event]
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class CommandContext:
+    """One command on its way through the chain; validation fills in `command`."""
+
+    envelope: CommandEnvelope
+    origin: Origin
+    received_ns: int
+    """Monotonic."""
+    command: Command | None = None
+
+
+CallNext = Callable[[CommandContext], Awaitable[Result]]
+
+
+class CommandMiddleware(Protocol):
+    """A step of the chain: calls `call_next`, or raises `CommandRejected`."""
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Let the command through, or refuse it."""
+
+
+class CommandHandler(Protocol):
+    """Decides on one type of command.
+
+    `handle` is a plain function: between its look at the aggregates and the append no other command
+    can come in between.
+    """
+
+    command_type: type[Command]
+
+    def handle(self, command: Any, context: CommandContext) -> Decision:
+        """Decide, or raise `CommandRejected`."""
+
+
+class CommandBus:
+    """Takes envelopes, gives results. See the package for what a result promises."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._handlers: dict[str, CommandHandler] = {}
+        self._chain: CallNext = self._dispatch
+
+    def register(self, handler: CommandHandler) -> None:
+        """Add the one handler of a command type."""
+        name = handler.command_type.wire_name
+        if name in self._handlers:
+            raise ValueError(f"{name} has a handler already")
+        self._handlers[name] = handler
+
+    def use(self, middleware: Sequence[CommandMiddleware]) -> None:
+        """Set the chain, outermost first."""
+        self._chain = self._dispatch
+        for step in reversed(middleware):
+            self._chain = functools.partial(step, self._chain)
+
+    def command_type(self, name: str) -> type[Command]:
+        """Find the type of a command, or refuse the name."""
+        if name not in self._handlers:
+            known = ", ".join(sorted(self._handlers))
+            raise CommandRejected(
+                "unknown_command", f"this bear does not know the command; it knows {known}", "name"
+            )
+        return self._handlers[name].command_type
+
+    async def execute(self, envelope: CommandEnvelope, origin: Origin) -> Result:
+        """Bring a command to its end; returns once the end is on the card.
+
+        Raises `LogOverloaded` where the card did not keep up: the command was not touched and may
+        be sent again. Raises `LogPoisoned` where the card failed.
+        """
+        context = CommandContext(envelope, origin, self._clock.monotonic_ns())
+        try:
+            return await self._chain(context)
+        except CommandRejected as rejection:
+            return await self._journal.refuse(
+                Refusal.of(envelope, origin, rejection), envelope.actor
+            )
+
+    async def refuse(self, refusal: Refusal) -> Result:
+        """Record that something was refused before it was a command. Raises as `execute` does."""
+        return await self._journal.refuse(refusal)
+
+    async def _dispatch(self, context: CommandContext) -> Result:
+        command = context.command
+        if command is None:
+            raise RuntimeError("the chain has no step that validates")
+        handler = self._handlers[command.wire_name]
+        return await self._journal.record(
+            context.envelope, functools.partial(handler.handle, command, context)
+        )

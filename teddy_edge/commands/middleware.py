@@ -1,0 +1,139 @@
+"""The steps that every command passes before it is decided on, outermost first.
+
+Each is a callable `(call_next, context) -> result` (see `bus.CommandMiddleware`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from teddy_edge.clock import NS_PER_S, Clock, Trust
+from teddy_edge.commands.bus import CallNext, CommandContext, CommandMiddleware
+from teddy_edge.commands.journal import Journal
+from teddy_edge.domain.command import Command
+from teddy_edge.errors import CommandExpired, CommandRejected
+from teddy_edge.messages import Result, rejection_of
+from teddy_edge.security import SenderPolicy
+
+logger = logging.getLogger("teddy_edge.commands")
+
+
+class Logging:
+    """Says in one line how each command ended; never what was in it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Time the command and log its end."""
+        try:
+            result = await call_next(context)
+        except CommandRejected as rejection:
+            self._say(context, "rejected", code=rejection.code, field=rejection.field)
+            raise
+        self._say(context, result.status, seq=result.seq, duplicate=result.duplicate)
+        return result
+
+    def _say(self, context: CommandContext, status: str, **more: object) -> None:
+        envelope = context.envelope
+        took_ns = self._clock.monotonic_ns() - context.received_ns
+        fields = {
+            "command": envelope.name,
+            "command_id": str(envelope.id),
+            "correlation_id": envelope.correlation_id or str(envelope.id),
+            "origin": context.origin.value,
+            "status": status,
+            "took_ms": round(took_ns / 1e6, 3),
+            **more,
+        }
+        logger.info("command ended", extra=fields)
+
+
+class Validation:
+    """Finds the command's type and makes the command, or says what is wrong with which field."""
+
+    def __init__(self, command_type: Callable[[str], type[Command]]) -> None:
+        self._command_type = command_type
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Fill in `context.command`."""
+        command_type = self._command_type(context.envelope.name)
+        try:
+            context.command = command_type.model_validate(context.envelope.data)
+        except ValidationError as error:
+            raise rejection_of(error, prefix="data") from error
+        return await call_next(context)
+
+
+class Security:
+    """Checks the sender, and that this type of command may come this way."""
+
+    def __init__(self, policy: SenderPolicy) -> None:
+        self._policy = policy
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Refuse what may not come this way."""
+        assert context.command is not None
+        self._policy.check(context.envelope.actor, context.origin)
+        if context.origin not in context.command.origins:
+            ways = ", ".join(sorted(context.command.origins))
+            raise CommandRejected(
+                "wrong_origin", f"this command comes only by way of: {ways}", "name"
+            )
+        return await call_next(context)
+
+
+class Dedupe:
+    """Answers a command id that came before with its first result."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Let only new ids through."""
+        earlier = await self._journal.earlier_result(context.envelope.id)
+        return earlier if earlier is not None else await call_next(context)
+
+
+class Deadline:
+    """Refuses a command whose time is over.
+
+    Where the wall clock cannot be trusted, its life counts from its receipt, by monotonic time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Raise `CommandExpired` past the deadline."""
+        if self._is_over(context):
+            raise CommandExpired("expired", "the command came after its deadline", "expires_at")
+        return await call_next(context)
+
+    def _is_over(self, context: CommandContext) -> bool:
+        envelope = context.envelope
+        if envelope.expires_at is None:
+            return False
+        if self._clock.trust() is Trust.UNSYNCED:
+            life_s = (envelope.expires_at - envelope.issued_at).total_seconds()
+            return self._clock.monotonic_ns() - context.received_ns > life_s * NS_PER_S
+        return self._clock.wall_ns() > envelope.expires_at.timestamp() * NS_PER_S
+
+
+def standard_middleware(
+    command_type: Callable[[str], type[Command]],
+    journal: Journal,
+    clock: Clock,
+    policy: SenderPolicy,
+) -> list[CommandMiddleware]:
+    """Give the chain that the daemon uses, outermost first."""
+    return [
+        Logging(clock),
+        Validation(command_type),
+        Security(policy),
+        Dedupe(journal),
+        Deadline(clock),
+    ]

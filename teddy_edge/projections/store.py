@@ -1,0 +1,189 @@
+"""The rows on the card: diskcache, holding msgpack and nothing else.
+
+diskcache pickles by default, and unpickles what somebody put into its file (CVE-2025-69872), evicts
+by default, and binds its connections to a thread. So: a Disk that refuses every row which is not
+text to raw bytes, eviction off, and one thread that does all of it. A file that is not ours is told
+apart before diskcache opens it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diskcache
+import msgpack
+
+from teddy_edge.errors import ReadModelError
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+POSITION_KEY = "@position"
+DATABASE = "cache.db"
+MODE_RAW = 1
+"""How diskcache marks a value that stands in its row as it is."""
+FOREIGN_ROWS = """
+    SELECT count(*) FROM Cache WHERE mode IS NOT 1 OR raw IS NOT 1 OR filename IS NOT NULL
+        OR expire_time IS NOT NULL OR typeof(key) != 'text' OR typeof(value) != 'blob'
+"""
+SETTINGS = {
+    **diskcache.DEFAULT_SETTINGS,
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "size_limit": 2**40,
+    "sqlite_mmap_size": 0,
+    "sqlite_cache_size": 512,
+}
+
+
+class MsgpackDisk(diskcache.Disk):  # type: ignore[misc]
+    """Stores bytes under text keys inside the database; refuses everything else."""
+
+    def put(self, key: object) -> tuple[str, bool]:
+        """Take a text key as it is."""
+        if not isinstance(key, str):
+            raise self._refusal(f"a key of type {type(key).__name__}")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        """Give a key back, if it is text."""
+        if not isinstance(key, str) or not raw:
+            raise self._refusal("a row whose key is not text")
+        return key
+
+    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, bytes]:
+        """Take bytes; of any size, since side files would never be synced."""
+        del key
+        if not isinstance(value, bytes) or read:
+            raise self._refusal(f"a value of type {type(value).__name__}")
+        return 0, MODE_RAW, None, value
+
+    def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
+        """Give bytes back; never a file, text or pickle."""
+        del read
+        if mode != MODE_RAW or filename is not None or not isinstance(value, bytes):
+            raise self._refusal(f"a row of mode {mode}, which is not ours")
+        return value
+
+    def _refusal(self, what: str) -> ReadModelError:
+        return ReadModelError(Path(self._directory), what)
+
+
+class ReadModelStore:
+    """Rows by key, and the position they stand at, written together or not at all."""
+
+    def __init__(self, directory: Path, row_bytes_max: int) -> None:
+        self._directory = directory
+        self._row_bytes_max = row_bytes_max
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-models")
+        self._cache: Any = None
+
+    async def open(self) -> None:
+        """Open or create the files, mode 0700. Raises `ReadModelError` where they are not ours."""
+        await self._run(self._open)
+
+    async def discard(self) -> None:
+        """Delete all rows and start afresh."""
+        await self._run(self._discard)
+
+    async def position(self) -> Row:
+        """Give what the last `write` said of its position; empty where nothing was written."""
+        return await self.get(POSITION_KEY) or {}
+
+    async def get(self, key: str) -> Row | None:
+        """Give a row."""
+        return await self._run(self._get, key)
+
+    async def keys(self) -> list[str]:
+        """Give the keys of all rows."""
+        return await self._run(self._keys)
+
+    async def write(self, rows: Mapping[str, Row | None], position: Row) -> None:
+        """Write rows (None deletes one) and their position in one transaction."""
+        await self._run(self._write, rows, position)
+
+    async def close(self) -> None:
+        """Close the files and end the thread."""
+        await self._run(self._close)
+        self._thread.shutdown()
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        guarded = functools.partial(self._guard, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    def _guard(self, work: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return work(*arguments)
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise ReadModelError(self._directory, f"sqlite: {error}") from error
+        except (ValueError, msgpack.UnpackException) as error:
+            raise ReadModelError(self._directory, "a row that is not msgpack") from error
+
+    def _open(self) -> None:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (self._directory / DATABASE).exists():
+            self._refuse_foreign()
+        self._cache = diskcache.Cache(
+            str(self._directory), timeout=10, disk=MsgpackDisk, **SETTINGS
+        )
+        for key in self._keys():
+            self._get(key)
+
+    def _refuse_foreign(self) -> None:
+        uri = f"{(self._directory / DATABASE).absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
+            known = {*SETTINGS, *diskcache.core.METADATA}
+            settings = {key for (key,) in database.execute("SELECT key FROM Settings")}
+            if not settings <= known:
+                raise ReadModelError(self._directory, "settings that are not diskcache's")
+            ((foreign,),) = database.execute(FOREIGN_ROWS)
+            if foreign:
+                raise ReadModelError(self._directory, f"{foreign} rows that are not ours")
+
+    def _discard(self) -> None:
+        self._close()
+        shutil.rmtree(self._directory, ignore_errors=False)
+        self._open()
+
+    def _close(self) -> None:
+        if self._cache is not None:
+            self._cache.close()
+            self._cache = None
+
+    def _get(self, key: str) -> Row | None:
+        value = self._cache.get(key)
+        if value is None:
+            return None
+        row = msgpack.unpackb(value)
+        if not isinstance(row, dict):
+            raise ReadModelError(self._directory, f"a row that is a {type(row).__name__}")
+        return row
+
+    def _keys(self) -> list[str]:
+        return [key for key in self._cache if key != POSITION_KEY]
+
+    def _write(self, rows: Mapping[str, Row | None], position: Row) -> None:
+        with self._cache.transact():
+            for key, row in rows.items():
+                if row is None:
+                    self._cache.delete(key)
+                else:
+                    self._cache.set(key, self._pack(key, row))
+            self._cache.set(POSITION_KEY, msgpack.packb(position))
+
+    def _pack(self, key: str, row: Row) -> bytes:
+        value: bytes = msgpack.packb(row)
+        if len(value) > self._row_bytes_max:
+            raise ReadModelError(
+                self._directory,
+                f"a row {key.partition('/')[0]} of {len(value)} bytes, over {self._row_bytes_max}",
+            )
+        return value

@@ -1,0 +1,64 @@
+"""Keeps the retained read models current, so that the parents' app sees the truth at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from teddy_edge.clock import Clock, rfc3339
+from teddy_edge.mqtt_link import Connection
+from teddy_edge.projections import ChildProjectionManager
+from teddy_edge.projections.bear import KEY as BEAR_KEY
+from teddy_edge.settings import SyncSettings
+from teddy_edge.topics import Topics
+
+
+class StatePublisher:
+    """Publishes every row after a connect, then what changed, coalesced."""
+
+    def __init__(
+        self,
+        read_models: ChildProjectionManager,
+        topics: Topics,
+        settings: SyncSettings,
+        clock: Clock,
+    ) -> None:
+        self._read_models = read_models
+        self._topics = topics
+        self._settings = settings
+        self._clock = clock
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+        read_models.listen(self._note)
+
+    def _note(self, keys: set[str]) -> None:
+        self._changed |= keys
+        self._wake.set()
+
+    async def run(self, connection: Connection) -> None:
+        """Publish for as long as the connection lives."""
+        self._note(set(await self._read_models.keys("")))
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(self._settings.state_window_s)
+            self._wake.clear()
+            keys, self._changed = sorted(self._changed), set()
+            for key in keys:
+                await connection.publish(self._topic(key), await self._payload(key), retain=True)
+
+    def _topic(self, key: str) -> str:
+        model, _, row_id = key.partition("/")
+        return self._topics.state(model, self._topics.bear if key == BEAR_KEY else row_id)
+
+    async def _payload(self, key: str) -> bytes:
+        """Say the row and how current it is; an empty payload clears the topic of a deleted row."""
+        row = await self._read_models.get(key)
+        if row is None:
+            return b""
+        state = {
+            "seq": self._read_models.position,
+            "published_at": rfc3339(self._clock.wall_ns()),
+            "clock_trust": self._clock.trust().value,
+            "data": row,
+        }
+        return json.dumps(state, ensure_ascii=False).encode()

@@ -1,0 +1,140 @@
+"""Sends the log upstream and moves the cursor when the cloud confirms.
+
+One connection after another, batches go out in order from the cursor on, at most
+`batches_in_flight_max` ahead of what is confirmed. What is not confirmed within `confirm_timeout_s`
+goes out again; the cloud drops what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import NamedTuple
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from teddy_edge.eventlog import Cursor, EventLog
+from teddy_edge.mqtt_link import Connection, Incoming
+from teddy_edge.settings import SyncSettings
+from teddy_edge.sync.wire import CONTENT_TYPE, batch_of, encode_batch
+from teddy_edge.topics import Topics
+
+logger = logging.getLogger("teddy_edge.sync")
+
+
+class Confirmation(BaseModel):
+    """What the cloud publishes on `confirmed`: all up to `seq` is stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: UUID
+    seq: int = Field(ge=0)
+
+
+class Uplink:
+    """The way of events upstream."""
+
+    def __init__(
+        self, log: EventLog, cursor: Cursor, topics: Topics, settings: SyncSettings
+    ) -> None:
+        self._log = log
+        self._cursor = cursor
+        self._topics = topics
+        self._settings = settings
+        self._changed = asyncio.Event()
+
+    @property
+    def confirmed_seq(self) -> int:
+        """The last sequence number that the cloud has stored."""
+        return self._cursor.seq
+
+    async def on_confirmed(self, connection: Connection, incoming: Incoming) -> None:
+        """Move the cursor; what is not a confirmation of this log is logged and dropped."""
+        del connection
+        try:
+            confirmation = Confirmation.model_validate_json(incoming.payload)
+        except ValidationError:
+            logger.warning("not a confirmation", extra={"topic": incoming.topic})
+            return
+        if confirmation.epoch != self._log.epoch or confirmation.seq > self._log.last_seq:
+            facts = {"epoch": str(confirmation.epoch), "seq": confirmation.seq}
+            logger.warning("a confirmation of another log", extra=facts)
+            return
+        if confirmation.seq > self._cursor.seq:
+            await asyncio.to_thread(self._cursor.move, confirmation.seq)
+            self._changed.set()
+
+    async def run(self, connection: Connection) -> None:
+        """Send for as long as the connection lives."""
+        watching = asyncio.create_task(self._watch_log(), name="uplink-watch")
+        try:
+            await self._send_for_ever(connection)
+        finally:
+            watching.cancel()
+
+    async def _watch_log(self) -> None:
+        seq = self._log.last_seq
+        while True:
+            seq = await self._log.wait_beyond(seq)
+            self._changed.set()
+
+    async def _send_for_ever(self, connection: Connection) -> None:
+        window = _Window(self._cursor.seq)
+        while True:
+            self._changed.clear()
+            window.confirm(self._cursor.seq)
+            waiting = self._log.last_seq - window.sent_seq
+            if waiting > 0 and len(window.unconfirmed) < self._settings.batches_in_flight_max:
+                if waiting < self._settings.batch_records_max:
+                    await asyncio.sleep(self._settings.batch_wait_s)
+                await self._send_batch(connection, window)
+            elif not await self._change(window):
+                logger.info("unconfirmed events are sent again", extra={"seq": self._cursor.seq})
+                window = _Window(self._cursor.seq)
+
+    async def _change(self, window: _Window) -> bool:
+        """Wait for new records or a confirmation; False where the oldest batch waited too long."""
+        timeout_s = None
+        if window.unconfirmed:
+            waited_s = asyncio.get_running_loop().time() - window.unconfirmed[0].sent_at_s
+            timeout_s = max(0.0, self._settings.confirm_timeout_s - waited_s)
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _send_batch(self, connection: Connection, window: _Window) -> None:
+        stored = await asyncio.to_thread(
+            self._log.read,
+            window.sent_seq + 1,
+            self._settings.batch_records_max,
+            self._settings.batch_bytes_max,
+        )
+        payload = encode_batch(batch_of(self._log.epoch, stored))
+        await connection.publish(self._topics.events, payload, content_type=CONTENT_TYPE)
+        window.sent(stored[-1].seq)
+
+
+class _Unconfirmed(NamedTuple):
+    last_seq: int
+    sent_at_s: float
+
+
+class _Window:
+    """What one connection has sent and the cloud has not confirmed."""
+
+    def __init__(self, confirmed_seq: int) -> None:
+        self.sent_seq = confirmed_seq
+        self.unconfirmed: deque[_Unconfirmed] = deque()
+
+    def sent(self, last_seq: int) -> None:
+        self.sent_seq = last_seq
+        self.unconfirmed.append(_Unconfirmed(last_seq, asyncio.get_running_loop().time()))
+
+    def confirm(self, seq: int) -> None:
+        self.sent_seq = max(self.sent_seq, seq)
+        while self.unconfirmed and self.unconfirmed[0].last_seq <= seq:
+            self.unconfirmed.popleft()

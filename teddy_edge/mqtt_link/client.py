@@ -1,0 +1,132 @@
+"""What aiomqtt and paho are told, and what their messages become."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiomqtt
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from teddy_edge.errors import LinkLost
+from teddy_edge.settings import BrokerSettings
+
+PACKET_BYTES_MAX: Final = 1024 * 1024
+"""The broker is told to keep longer packets to itself."""
+DISCONNECT_WITH_WILL: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as it arrived; a topic that is not UTF-8 has U+FFFD where it is not."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    response_topic: str | None
+    correlation_data: bytes | None
+    content_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes, retained, when we are gone."""
+
+    topic: str
+    payload: bytes
+
+
+def new_client(settings: BrokerSettings, client_id: str, will: Will | None) -> aiomqtt.Client:
+    """Make the client of one connection. Raises `LinkLost` where a TLS file cannot be read."""
+    return aiomqtt.Client(
+        settings.host,
+        settings.port,
+        username=settings.username,
+        password=None if settings.password is None else settings.password.get_secret_value(),
+        logger=logging.Logger("paho", logging.CRITICAL),  # what it would log, we raise
+        identifier=client_id,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        will=None if will is None else aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
+        timeout=settings.timeout_s,
+        keepalive=settings.keepalive_s,
+        clean_start=False,
+        max_inflight_messages=0,  # no limit but the connection's, which heeds the broker's as well
+        properties=_properties(
+            PacketTypes.CONNECT,
+            SessionExpiryInterval=settings.session_expiry_s,
+            ReceiveMaximum=settings.receive_maximum,
+            MaximumPacketSize=PACKET_BYTES_MAX,
+        ),
+        tls_context=_tls_context(settings) if settings.tls else None,
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+    )
+
+
+def _tls_context(settings: BrokerSettings) -> ssl.SSLContext:
+    """Read the files anew for each connection, so that a renewed certificate is taken up."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        if settings.certificate_file is not None:
+            context.load_cert_chain(settings.certificate_file, settings.key_file)
+    except OSError as error:
+        keys = "broker.ca_file, broker.certificate_file or broker.key_file"
+        raise LinkLost(f"cannot use {keys}: {error}") from error
+    return context
+
+
+def subscribe_options(qos: int) -> SubscribeOptions:
+    """Keep the retain flag as the sender set it: a retained command must be seen to be one."""
+    return SubscribeOptions(qos=qos, retainAsPublished=True)
+
+
+def publish_properties(
+    correlation_data: bytes | None, content_type: str | None
+) -> Properties | None:
+    """What goes with a message, where anything does."""
+    if correlation_data is None and content_type is None:
+        return None
+    return _properties(
+        PacketTypes.PUBLISH, CorrelationData=correlation_data, ContentType=content_type
+    )
+
+
+def goodbye() -> ReasonCode:
+    """The reason code of a clean stop, with which the broker still publishes the will."""
+    return ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL)
+
+
+def _properties(packet_type: int, **values: Any) -> Properties:
+    properties = Properties(packet_type)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        if value is not None:
+            setattr(properties, name, value)
+    return properties
+
+
+def incoming(message: MQTTMessage) -> Incoming:
+    """Make our own of paho's message."""
+    properties = message.properties
+    return Incoming(
+        topic=_topic(message),
+        payload=bytes(message.payload),
+        qos=message.qos,
+        retain=message.retain,
+        response_topic=getattr(properties, "ResponseTopic", None),
+        correlation_data=getattr(properties, "CorrelationData", None),
+        content_type=getattr(properties, "ContentType", None),
+    )
+
+
+def _topic(message: MQTTMessage) -> str:
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return message._topic.decode(errors="replace")

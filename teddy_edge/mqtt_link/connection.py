@@ -1,0 +1,310 @@
+"""One connection to the broker, from CONNECT to its end.
+
+aiomqtt opens it, waits for CONNACK and SUBACK, and keeps paho's socket in the event loop. The
+callbacks that read, and that hear of messages, acknowledgements and the end, are ours: aiomqtt's
+drop the reason codes, cannot stop reading, and end the connection on a topic that is not UTF-8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import aiomqtt
+from paho.mqtt.client import MQTT_ERR_SUCCESS, MQTT_LOG_ERR, ConnectFlags, MQTTMessage
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from teddy_edge.errors import LinkError, LinkLost, LinkRefused
+from teddy_edge.mqtt_link.client import (
+    Incoming,
+    Will,
+    goodbye,
+    incoming,
+    new_client,
+    publish_properties,
+    subscribe_options,
+)
+from teddy_edge.settings import BrokerSettings
+
+HELD_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Payload bytes that may wait for their handlers."""
+RECEIVE_MAXIMUM_UNSET: Final = 65535
+
+
+class Delivery:
+    """A message together with the connection that it came on."""
+
+    def __init__(self, connection: OneConnection, message: MQTTMessage) -> None:
+        self._connection = connection
+        self._packet_id = message.mid
+        self.incoming: Incoming = incoming(message)
+
+    def acknowledge(self) -> None:
+        """Send the PUBACK; without effect where the connection has ended."""
+        self._connection.acknowledge(self._packet_id, self.incoming.qos)
+
+    def let_go(self) -> None:
+        """Make room for another message."""
+        self._connection.let_go(len(self.incoming.payload))
+
+
+class OneConnection:
+    """Connects once. `deliver` gets each message, and must not do more than put it in a queue."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        client_id: str,
+        will: Will | None,
+        deliver: Callable[[Delivery], None],
+    ) -> None:
+        self.session_present = False
+        self._settings = settings
+        self._deliver = deliver
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[LinkError] = self._loop.create_future()
+        self._accepted = False
+        self._closed = False
+        self._network_error = ""
+        self._reading = False
+        self._heard_at = time.monotonic()
+        self._held = 0
+        self._held_bytes = 0
+        self._overrun = False
+        self._answers_awaited = 0
+        self._acknowledgements: dict[int, asyncio.Future[ReasonCode]] = {}
+        self._window = asyncio.Semaphore(settings.receive_maximum)
+        self._client = new_client(settings, client_id, will)
+        self._paho = self._client._client
+        self._take_over_callbacks()
+
+    def _take_over_callbacks(self) -> None:
+        self._paho.manual_ack_set(True)
+        self._paho.connect_timeout = self._settings.timeout_s
+        self._paho.on_connect = self._on_connect
+        self._paho.on_disconnect = self._on_disconnect
+        self._paho.on_message = self._on_message
+        self._paho.on_publish = self._on_publish
+        self._paho.on_log = self._on_log
+        self._paho.on_socket_open = self._on_socket_open
+        self._paho.on_socket_register_write = self._on_socket_register_write
+
+    async def open(self) -> None:
+        """Connect and wait for the CONNACK."""
+        entering = asyncio.ensure_future(self._client.__aenter__())
+        try:
+            await asyncio.wait((entering, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if not entering.done():
+                raise self._ended.result()
+            await entering
+        except aiomqtt.MqttError as error:
+            raise self._could_not_connect(str(error)) from error
+        finally:
+            entering.cancel()
+            self._paho.on_log = None  # else paho formats a line for every packet
+
+    async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
+        """Subscribe to each topic filter with its QoS; a refusal of any is `LinkRefused`."""
+        wanted = [(topic_filter, subscribe_options(qos)) for topic_filter, qos in filters]
+        if not wanted:
+            return
+        with self._awaiting_an_answer():
+            try:
+                codes = await self._client.subscribe(wanted)
+            except aiomqtt.MqttError as error:
+                raise LinkLost(f"no answer to our subscriptions: {error}") from error
+        for (topic_filter, _), code in zip(filters, codes, strict=True):
+            if isinstance(code, ReasonCode) and code.is_failure:
+                raise LinkRefused("subscribe to", topic_filter, str(code))
+
+    async def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        correlation_data: bytes | None = None,
+        content_type: str | None = None,
+    ) -> None:
+        """Publish and wait for the PUBACK; with QoS 0, until it is written."""
+        properties = publish_properties(correlation_data, content_type)
+        async with self._window:
+            with self._awaiting_an_answer():
+                info = self._paho.publish(topic, payload, qos, retain, properties)
+                if info.rc != MQTT_ERR_SUCCESS:
+                    raise self._ended.result() if self._ended.done() else LinkLost("not connected")
+                code = await self._acknowledgement(info.mid, topic)
+        if code.is_failure:
+            raise LinkRefused("publish to", topic, str(code))
+
+    async def _acknowledgement(self, packet_id: int, topic: str) -> ReasonCode:
+        answer: asyncio.Future[ReasonCode] = self._loop.create_future()
+        self._acknowledgements[packet_id] = answer
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                return await answer
+        except TimeoutError:
+            limit = f"{self._settings.timeout_s:g} s"
+            raise LinkLost(f"no acknowledgement of a message to {topic} within {limit}") from None
+        finally:
+            del self._acknowledgements[packet_id]
+
+    def acknowledge(self, packet_id: int, qos: int) -> None:
+        """Send the PUBACK for a message of this connection."""
+        self._paho.ack(packet_id, qos)
+
+    def let_go(self, payload_bytes: int) -> None:
+        """Count a message as done."""
+        self._held -= 1
+        self._held_bytes -= payload_bytes
+        if self._overrun and self._held == 0:
+            self._end(LinkLost("the broker sent more than it may; the rest comes anew"))
+        self._read_or_pause()
+
+    async def until_it_ends(self) -> None:
+        """Wait for the end and raise its reason."""
+        raise await self._ended
+
+    async def watch(self) -> None:
+        """Ping every half keepalive; raise after 1.25 to 1.5 keepalives without an answer."""
+        while True:
+            for _ in range(2):
+                await asyncio.sleep(self._settings.keepalive_s / 4)
+                silent_s = time.monotonic() - self._heard_at
+                if self._reading and silent_s > 1.25 * self._settings.keepalive_s:
+                    raise LinkLost(f"the broker was silent for {silent_s:.1f} s")
+            self._paho._send_pingreq()  # paho's own timer takes two keepalives, and cannot pause
+
+    def close(self) -> None:
+        """Say goodbye if the connection still stands, and close the socket."""
+        self._end(LinkLost("the link was closed"))
+        self._closed = True
+        if self._accepted and self._paho.socket() is not None:
+            self._paho.disconnect(reasoncode=goodbye())
+            self._paho.loop_write()
+        self._paho._sock_close()  # disconnect() leaves it open where it cannot write
+
+    def _end(self, error: LinkError) -> None:
+        if not self._ended.done():
+            self._ended.set_result(error)
+        for answer in self._acknowledgements.values():
+            if not answer.done():
+                answer.set_exception(self._ended.result())
+
+    def _could_not_connect(self, reason: str) -> LinkLost:
+        broker = self._settings
+        hint = ""
+        if broker.tls and broker.certificate_file is None:
+            hint = (
+                " (if the broker wants a client certificate: "
+                "broker.certificate_file and broker.key_file are not set)"
+            )
+        return LinkLost(f"cannot connect to {broker.host}:{broker.port}: {reason}{hint}")
+
+    @contextlib.contextmanager
+    def _awaiting_an_answer(self) -> Iterator[None]:
+        self._answers_awaited += 1
+        self._read_or_pause()
+        try:
+            yield
+        finally:
+            self._answers_awaited -= 1
+            self._read_or_pause()
+
+    def _read_or_pause(self) -> None:
+        sock = self._paho.socket()
+        full = self._held >= self._settings.receive_maximum and self._answers_awaited == 0
+        if not isinstance(sock, socket.socket) or full is not self._reading:
+            return
+        self._reading = not full
+        if full:
+            self._loop.remove_reader(sock)
+        else:
+            self._heard_at = time.monotonic()
+            self._loop.add_reader(sock, self._read)
+            self._loop.call_soon(self._read)  # TLS may hold bytes that the socket does not show
+
+    def _read(self) -> None:
+        self._heard_at = time.monotonic()
+        try:
+            while self._reading:
+                self._paho.loop_read()
+                if not _has_decrypted_bytes(self._paho.socket()):
+                    break
+        except (ValueError, LookupError, TypeError, struct.error) as error:
+            self._end(LinkLost(f"the broker sent what is not MQTT 5: {error}"))
+
+    def _start_reading(self) -> None:
+        if self._closed:  # opened by a thread that nobody waits for any more
+            self._paho._sock_close()
+        self._read_or_pause()
+
+    def _start_writing(self) -> None:
+        sock = self._paho.socket()
+        if isinstance(sock, socket.socket) and self._paho.want_write():
+            self._loop.add_writer(sock, self._paho.loop_write)
+
+    # paho calls these two on the thread that connects, too; all others on the event loop.
+
+    def _on_socket_open(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._start_reading)
+
+    def _on_socket_register_write(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._start_writing)
+
+    def _on_log(self, _client: object, _data: object, level: int, line: str) -> None:
+        if level == MQTT_LOG_ERR:
+            self._network_error = line
+
+    def _on_connect(
+        self,
+        client: Any,
+        data: Any,
+        flags: ConnectFlags,
+        code: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if code.is_failure:
+            place = f"{self._settings.host}:{self._settings.port}"
+            self._end(LinkRefused("connect to", place, str(code)))
+            return
+        self._accepted = True
+        self.session_present = flags.session_present
+        theirs = getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM_UNSET)
+        self._window = asyncio.Semaphore(min(self._settings.receive_maximum, theirs))
+        self._client._on_connect(client, data, flags, code, properties)
+
+    def _on_disconnect(
+        self, _client: object, _data: object, _flags: object, code: ReasonCode, *_: object
+    ) -> None:
+        reason = self._network_error or str(code)
+        ended = LinkLost(f"the connection ended: {reason}")
+        self._end(ended if self._accepted else self._could_not_connect(reason))
+
+    def _on_publish(
+        self, _client: object, _data: object, packet_id: int, code: ReasonCode, *_: object
+    ) -> None:
+        answer = self._acknowledgements.get(packet_id)
+        if answer is not None and not answer.done():
+            answer.set_result(code)
+
+    def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
+        self._overrun |= self._held_bytes + len(message.payload) > HELD_BYTES_MAX
+        if self._overrun:
+            return
+        self._held += 1
+        self._held_bytes += len(message.payload)
+        self._deliver(Delivery(self, message))
+        self._read_or_pause()
+
+
+def _has_decrypted_bytes(sock: object) -> bool:
+    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0

@@ -12,6 +12,7 @@
     │   ├── LogNotFound           the path holds no log
     │   ├── LogDamaged            bytes that fail their checksum, with segment and offset
     │   ├── LogPoisoned           a write or fsync failed; nothing more is acknowledged
+    │   ├── LogClosed             the log was closed; nothing can be appended
     │   ├── LogOverloaded         no room in the queue before the deadline
     │   └── RecordTooLarge        a record over the limit
     ├── ReadModelError            rows on the card that are not ours, or are damaged
@@ -158,6 +159,14 @@ class LogPoisoned(LogError):
         self.path = path
         self.cause = cause
         super().__init__(f"{operation} of {path} failed: {cause}")
+
+
+class LogClosed(LogError):
+    """The log was closed; nothing can be appended to it or waited for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(f"the log in {directory} is closed")
 
 
 class LogOverloaded(LogError):

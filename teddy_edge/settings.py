@@ -53,11 +53,14 @@ class BrokerSettings(Section):
 class LogSettings(Section):
     """The event log."""
 
-    segment_bytes_max: int = Field(4 * 1024 * 1024, ge=4096, le=1024**3)
+    segment_bytes_max: int = Field(4 * 1024 * 1024, ge=4096, le=64 * 1024**2)
     record_bytes_max: int = Field(128 * 1024, ge=1024, le=1024**2)
     queue_records_max: int = Field(4096, ge=1, le=1_000_000)
+    queue_bytes_max: int = Field(8 * 1024**2, ge=4096, le=256 * 1024**2)
     queue_timeout_s: float = Field(5.0, gt=0, le=60)
     batch_bytes_max: int = Field(1024 * 1024, ge=4096, le=16 * 1024**2)
+    torn_bytes_max: int = Field(1024**2, ge=1024, le=64 * 1024**2)
+    quarantine_bytes_max: int = Field(32 * 1024**2, ge=0, le=1024**3)
 
 
 class CommandSettings(Section):

@@ -1,0 +1,25 @@
+"""The event log: opaque bytes in, numbered; the same bytes out, in order, after any crash.
+
+    append ─▶ queue ─▶ writer thread: encode, write, fdatasync ─▶ acknowledged, readable
+
+- Acknowledged means durable: a future is resolved after write and fdatasync of its batch.
+- The entries of one append are recovered whole or not at all. Numbers start at 1, without holes.
+- `open` always succeeds, whatever the files hold: a torn tail is kept aside and cut, damage is
+  passed over and counted, a lost record shows as a jump in the numbers. Only another owner
+  (`LogLocked`), a newer format (`LogFormatUnsupported`) and a card that refuses to be written
+  (`LogPoisoned`) are refused.
+- A failed write or fsync is never tried again: `LogPoisoned`, and the process must end.
+- Opening costs what the last segment costs; reading from a number costs an index look-up.
+
+Limits: record, append, batch, queue, segment and quarantine, each in `LogSettings`. What it does
+not survive: a device that says "synced" and is not, and the loss of the directory. The byte layout
+and the recovery rules are in docs/log-format.md.
+"""
+
+from teddy_edge.eventlog.cursor import Cursor
+from teddy_edge.eventlog.frame import Entry
+from teddy_edge.eventlog.log import EventLog
+from teddy_edge.eventlog.recovery import Damage, Gap, RecoveryReport
+from teddy_edge.eventlog.segment import StoredRecord
+
+__all__ = ["Cursor", "Damage", "Entry", "EventLog", "Gap", "RecoveryReport", "StoredRecord"]

@@ -1,0 +1,144 @@
+"""One record as bytes: its frame, its checksum, its place in the chain. No files, no state.
+
+    offset  size  field
+         0     4  mark: C1 "rec"; C1 occurs neither in UTF-8 nor as a msgpack type
+         4     4  CRC-32 of epoch, first sequence number of the segment, and all bytes from 8 on
+         8     4  length of the whole frame
+        12     2  position: how many records of the same group commit come before it
+        14     1  flags: 1 first of its append, 2 last of its append, 4 seal
+        15     1  data class
+        16     8  sequence number
+        24     n  body
+      24+n    16  chain value
+
+All numbers are little-endian. Where no frame begins there are zeros: the end of the data.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final, NamedTuple
+from uuid import UUID
+
+MARK: Final = b"\xc1rec"
+CHAIN_BYTES: Final = 16
+CHAIN_START: Final = bytes(CHAIN_BYTES)
+"""What the first record of a log continues from."""
+CHAIN_UNKNOWN: Final = b""
+"""Stands for the chain value of a record that is lost."""
+
+FIRST: Final = 1
+LAST: Final = 2
+SEAL: Final = 4
+
+POSITION_MAX: Final = 0xFFFF
+
+_MARK_AND_CRC: Final = struct.Struct("<4sI")
+_REST: Final = struct.Struct("<IHBBQ")
+_CHAINED: Final = struct.Struct("<QB")
+_COUNT: Final = struct.Struct("<Q")
+
+HEAD_BYTES: Final = _MARK_AND_CRC.size + _REST.size
+FRAME_BYTES_MIN: Final = HEAD_BYTES + CHAIN_BYTES
+"""What a frame costs beyond its body."""
+SEAL_BYTES: Final = FRAME_BYTES_MIN + _COUNT.size
+
+
+class Entry(NamedTuple):
+    """What a caller appends: a data class (0 to 255) and a body, which the log does not read."""
+
+    data_class: int
+    body: bytes
+
+
+class Frame(NamedTuple):
+    """A frame that passed its checks, and where it stands."""
+
+    offset_bytes: int
+    end_bytes: int
+    position: int
+    flags: int
+    data_class: int
+    seq: int
+    body: bytes
+    chain: bytes
+
+    @property
+    def is_seal(self) -> bool:
+        """Whether it is no record but the mark that all before it is durable."""
+        return bool(self.flags & SEAL)
+
+    @property
+    def proven_seq(self) -> int:
+        """The last record that was durable before this frame was written."""
+        return self.seq if self.is_seal else self.seq - self.position - 1
+
+    @property
+    def record_count(self) -> int:
+        """How many records a seal says come before it in its segment."""
+        return int(_COUNT.unpack(self.body)[0])
+
+
+def salt_of(epoch: UUID, first_seq: int) -> int:
+    """Where a segment's checksums start, so that no frame of another segment passes in it."""
+    return zlib.crc32(epoch.bytes + first_seq.to_bytes(8, "little"))
+
+
+def next_chain(chain: bytes, seq: int, data_class: int, body: bytes) -> bytes:
+    """Chain a record to the value of the one before it."""
+    digest = blake2b(chain, digest_size=CHAIN_BYTES)
+    digest.update(_CHAINED.pack(seq, data_class))
+    digest.update(body)
+    return digest.digest()
+
+
+def encode(
+    salt: int, position: int, flags: int, data_class: int, seq: int, body: bytes, chain: bytes
+) -> bytes:
+    """Write a frame; `chain` is the record's own value."""
+    length = FRAME_BYTES_MIN + len(body)
+    rest = _REST.pack(length, position, flags, data_class, seq) + body + chain
+    return _MARK_AND_CRC.pack(MARK, zlib.crc32(rest, salt)) + rest
+
+
+def encode_seal(salt: int, seq: int, chain: bytes, record_count: int) -> bytes:
+    """Write the mark that every record up to `seq` is durable."""
+    return encode(salt, 0, SEAL, 0, seq, _COUNT.pack(record_count), chain)
+
+
+def decode(data: bytes, offset_bytes: int, salt: int) -> Frame | None:
+    """Read the frame at an offset; None if no whole and sound frame of this segment is there."""
+    if not data.startswith(MARK, offset_bytes) or len(data) - offset_bytes < FRAME_BYTES_MIN:
+        return None
+    _, crc = _MARK_AND_CRC.unpack_from(data, offset_bytes)
+    covered = offset_bytes + _MARK_AND_CRC.size
+    length, position, flags, data_class, seq = _REST.unpack_from(data, covered)
+    end = offset_bytes + length
+    if length < FRAME_BYTES_MIN or end > len(data):
+        return None
+    if zlib.crc32(memoryview(data)[covered:end], salt) != crc:
+        return None
+    body_end = end - CHAIN_BYTES
+    body = data[offset_bytes + HEAD_BYTES : body_end]
+    return Frame(
+        offset_bytes, end, position, flags, data_class, seq, body, data[body_end:end]
+    )  # fmt: skip
+
+
+def scan(data: bytes, offset_bytes: int, salt: int, seq: int) -> Iterator[Frame]:
+    """Give every sound frame from an offset on, whatever lies between them.
+
+    `seq` is the lowest sequence number that may come. A hole shows as a frame that does not begin
+    where the one before it ended.
+    """
+    at = offset_bytes
+    while at >= 0:
+        frame = decode(data, at, salt)
+        if frame is None or frame.seq + frame.is_seal < seq:
+            at = data.find(MARK, at + 1)
+            continue
+        yield frame
+        at, seq = frame.end_bytes, frame.seq + 1

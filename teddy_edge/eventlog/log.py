@@ -1,0 +1,247 @@
+"""The event log as the rest of the daemon sees it: append, read, wait."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from bisect import bisect_right
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from teddy_edge.errors import LogClosed, LogOverloaded, RecordTooLarge
+from teddy_edge.eventlog.files import Files, Lock, SystemFiles
+from teddy_edge.eventlog.frame import POSITION_MAX, Entry
+from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
+from teddy_edge.eventlog.segment import (
+    Region,
+    Segment,
+    StoredRecord,
+    build_index,
+    read_region,
+)
+from teddy_edge.eventlog.writer import Append, SegmentWriter, WriteQueue, framed_bytes, poisoning
+from teddy_edge.settings import LogSettings
+
+INDEXES_MAX: Final = 32
+"""Finished segments whose index is kept in memory."""
+
+
+class EventLog:
+    """An append-only log in one directory, open for writing. Made by `open`."""
+
+    def __init__(
+        self, directory: Path, settings: LogSettings, files: Files, lock: Lock, recovered: Recovered
+    ) -> None:
+        self.epoch: UUID = recovered.epoch
+        self.report: RecoveryReport = recovered.report
+        self._directory = directory
+        self._settings = settings
+        self._files = files
+        self._lock = lock
+        self._segments = recovered.segments
+        self._guard = threading.Lock()
+        self._indexed: OrderedDict[int, Segment] = OrderedDict()
+        self._queue = WriteQueue()
+        self._writer = SegmentWriter(
+            directory, self.epoch, self._segments, files, settings, self._guard
+        )
+        self._next_seq = self._segments[-1].last_seq + 1
+        self._unsettled: deque[tuple[Append, asyncio.Future[int]]] = deque()
+        self._queued_records = 0
+        self._queued_bytes = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    @classmethod
+    def open(cls, directory: Path, settings: LogSettings, files: Files | None = None) -> EventLog:
+        """Lock the log and recover it; makes it if it is not there. Blocks.
+
+        Raises `LogLocked` if another process has it open, `LogFormatUnsupported` if a newer version
+        wrote it, `LogPoisoned` if the card refuses what recovery must write.
+        """
+        files = files or SystemFiles()
+        with poisoning("open", directory):
+            files.make_directory(directory)
+            lock = files.lock(directory / LOCK_NAME)
+        try:
+            with poisoning("recovery", directory):
+                recovered = Recovery(directory, settings, files).run()
+        except BaseException:
+            lock.release()
+            raise
+        return cls(directory, settings, files, lock, recovered)
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest sequence number that can be read."""
+        return self._segments[0].first_seq
+
+    @property
+    def last_seq(self) -> int:
+        """The last durable sequence number; 0 when the log is empty."""
+        with self._guard:
+            return self._segments[-1].last_seq
+
+    def start(self) -> None:
+        """Start the writer's thread; call once, in the running loop."""
+        assert self._running is None, "a log is started once"
+        self._loop = asyncio.get_running_loop()
+        executor = ThreadPoolExecutor(1, thread_name_prefix="teddy-edge-log")
+        self._running = self._loop.run_in_executor(executor, self._write_until_closed)
+        self._running.add_done_callback(self._on_writer_ended)
+        executor.shutdown(wait=False)
+
+    def append(self, entries: Sequence[Entry]) -> asyncio.Future[int]:
+        """Number the entries and queue them; the future gives the last number once all are durable.
+
+        Call it from the loop's thread, after `wait_for_room`. After a crash all entries of one call
+        are there, or none. Raises, before anything is queued, `RecordTooLarge`, `LogOverloaded` if
+        the queue is full, `LogPoisoned` if the log has failed, `LogClosed` after `close`.
+        """
+        assert self._loop is not None, "start the log before appending"
+        self._raise_failure()
+        size_bytes = self._checked_size(entries)
+        if not self._has_room():
+            raise LogOverloaded(self._queued_records, 0)
+        append = Append(self._next_seq, tuple(entries), size_bytes)
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._next_seq += len(entries)
+        self._queued_records += len(entries)
+        self._queued_bytes += size_bytes
+        self._unsettled.append((append, future))
+        self._queue.put(append)
+        return future
+
+    async def wait_for_room(self) -> None:
+        """Return at once unless the queue is full; raises `LogOverloaded` after the time-out."""
+        self._raise_failure()
+        if self._has_room():
+            return
+        timeout_s = self._settings.queue_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._has_room():
+                    await self._changed.wait()
+                    self._raise_failure()
+        except TimeoutError as error:
+            raise LogOverloaded(self._queued_records, timeout_s) from error
+
+    async def wait_beyond(self, seq: int) -> int:
+        """Wait until a record after `seq` is durable; gives the last durable number."""
+        while self.last_seq <= seq:
+            self._raise_failure()
+            await self._changed.wait()
+        return self.last_seq
+
+    def read(self, first_seq: int, records_max: int, bytes_max: int) -> list[StoredRecord]:
+        """Read durable records from `first_seq` on, in order. Blocks; any thread may call it.
+
+        At least one record is given if there is one, whatever `bytes_max` (of bodies) says. A jump
+        in the sequence numbers is a gap: those records are lost.
+        """
+        records: list[StoredRecord] = []
+        seq = max(first_seq, self.first_seq)
+        while (found := self._find(seq, records_max, bytes_max)) is not None:
+            segment, region = found
+            for record in read_region(self._files, segment, region):
+                if record.seq < seq:
+                    continue
+                bytes_max -= len(record.body)
+                if records and bytes_max < 0:
+                    return records
+                records.append(record)
+                if len(records) == records_max:
+                    return records
+            seq = region.last_seq + 1
+        return records
+
+    async def watch(self) -> None:
+        """Return when the log was closed; raise what ended the writer, above all `LogPoisoned`."""
+        assert self._running is not None, "start the log before watching it"
+        await asyncio.shield(self._running)
+
+    async def close(self) -> None:
+        """Write what is queued, end the thread, release the lock. Raises nothing new on failure."""
+        self._queue.close()
+        if self._running is not None:
+            await asyncio.wait([self._running])
+        self._lock.release()
+
+    def _checked_size(self, entries: Sequence[Entry]) -> int:
+        assert entries, "an append has at least one entry"
+        for entry in entries:
+            if len(entry.body) > self._settings.record_bytes_max:
+                raise RecordTooLarge(len(entry.body), self._settings.record_bytes_max)
+        size_bytes = framed_bytes(entries)
+        if size_bytes > self._settings.batch_bytes_max or len(entries) > POSITION_MAX:
+            raise RecordTooLarge(size_bytes, self._settings.batch_bytes_max)
+        return size_bytes
+
+    def _has_room(self) -> bool:
+        return (
+            self._queued_records < self._settings.queue_records_max
+            and self._queued_bytes < self._settings.queue_bytes_max
+        )
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _write_until_closed(self) -> None:
+        assert self._loop is not None
+        try:
+            while batch := self._queue.take(self._settings.batch_bytes_max):
+                self._writer.write(batch)
+                self._loop.call_soon_threadsafe(self._settle, len(batch))
+            self._writer.close()
+        finally:
+            self._writer.abandon()
+
+    def _settle(self, append_count: int) -> None:
+        for _ in range(append_count):
+            append, future = self._unsettled.popleft()
+            self._queued_records -= len(append.entries)
+            self._queued_bytes -= append.size_bytes
+            if not future.done():
+                future.set_result(append.last_seq)
+        self._wake()
+
+    def _on_writer_ended(self, running: asyncio.Future[None]) -> None:
+        self._failure = running.exception() or LogClosed(self._directory)
+        for _, future in self._unsettled:
+            if not future.done():
+                future.set_exception(self._failure)
+        self._unsettled.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _find(self, seq: int, records_max: int, bytes_max: int) -> tuple[Segment, Region] | None:
+        with self._guard:
+            if seq > self._segments[-1].last_seq:
+                return None
+            at = max(bisect_right(self._segments, seq, key=attrgetter("first_seq")) - 1, 0)
+            if seq > self._segments[at].last_seq:
+                at += 1
+            segment = self._segments[at]
+            if segment.marks is not None:
+                return segment, segment.region(seq, records_max, bytes_max)
+        self._index(segment)
+        return self._find(seq, records_max, bytes_max)
+
+    def _index(self, segment: Segment) -> None:
+        marks = build_index(self._files, segment)
+        with self._guard:
+            segment.marks = marks
+            self._indexed[segment.first_seq] = segment
+            if len(self._indexed) > INDEXES_MAX:
+                self._indexed.popitem(last=False)[1].marks = None

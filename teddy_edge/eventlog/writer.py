@@ -1,0 +1,214 @@
+"""The one writer: gathers what waits into a batch, puts it on the device, then says so.
+
+Everything here runs on the writer's own thread. A failed write or fsync raises `LogPoisoned` and
+is never tried again: the kernel may have dropped the bytes and report success next time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from teddy_edge.errors import LogPoisoned
+from teddy_edge.eventlog import frame as framing
+from teddy_edge.eventlog.files import File, Files
+from teddy_edge.eventlog.frame import FIRST, FRAME_BYTES_MIN, LAST, POSITION_MAX, Entry
+from teddy_edge.eventlog.recovery import create_segment
+from teddy_edge.eventlog.segment import Header, Segment
+from teddy_edge.settings import LogSettings
+
+Note = tuple[int, int, int, bytes]
+"""A record that was written: number, offset, end, chain value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Entries that are recovered together or not at all, with their numbers."""
+
+    first_seq: int
+    entries: Sequence[Entry]
+    size_bytes: int
+    """With frames."""
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last entry."""
+        return self.first_seq + len(self.entries) - 1
+
+
+def framed_bytes(entries: Sequence[Entry]) -> int:
+    """What entries take up in a segment."""
+    return sum(len(entry.body) for entry in entries) + FRAME_BYTES_MIN * len(entries)
+
+
+class WriteQueue:
+    """What waits for the writer. The loop puts, the writer's thread takes."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Append] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def put(self, append: Append) -> None:
+        """Add one; never blocks for long."""
+        with self._changed:
+            self._waiting.append(append)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Let `take` give nothing once the queue is empty."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    def take(self, bytes_max: int) -> list[Append]:
+        """Wait for work and take what fits one batch, at least one; empty when closed."""
+        with self._changed:
+            while not self._waiting and not self._is_closed:
+                self._changed.wait()
+            return list(self._fitting(bytes_max))
+
+    def _fitting(self, bytes_max: int) -> Iterator[Append]:
+        records_left = POSITION_MAX
+        while self._waiting:
+            append = self._waiting[0]
+            bytes_max -= append.size_bytes
+            records_left -= len(append.entries)
+            yield self._waiting.popleft()
+            if not self._waiting:
+                return
+            following = self._waiting[0]
+            if following.size_bytes > bytes_max or len(following.entries) > records_left:
+                return
+
+
+class SegmentWriter:
+    """Appends to the last segment and begins the next one."""
+
+    def __init__(
+        self, directory: Path, epoch: UUID, segments: list[Segment], files: Files,
+        settings: LogSettings, guard: threading.Lock,
+    ) -> None:  # fmt: skip
+        self._directory = directory
+        self._epoch = epoch
+        self._segments = segments
+        self._files = files
+        self._settings = settings
+        self._guard = guard
+        self._file: File | None = None
+        self._has_unsealed = False
+
+    @property
+    def _segment(self) -> Segment:
+        return self._segments[-1]
+
+    def write(self, batch: Sequence[Append]) -> None:
+        """Make a batch durable and readable; in two parts where a segment ends within it."""
+        part: list[Append] = []
+        part_bytes = 0
+        for append in batch:
+            if not self._fits(part_bytes + append.size_bytes) and (part or self._holds_records):
+                self._write_part(part)
+                self._roll()
+                part, part_bytes = [], 0
+            part.append(append)
+            part_bytes += append.size_bytes
+        self._write_part(part)
+
+    def close(self) -> None:
+        """Seal what was written, so that the next start need not doubt it."""
+        if self._file is None:
+            return
+        if self._has_unsealed:
+            self._seal()
+        self._file.close()
+        self._file = None
+
+    def abandon(self) -> None:
+        """Close the file and leave it as it is, for recovery."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @property
+    def _holds_records(self) -> bool:
+        return self._segment.last_seq >= self._segment.first_seq
+
+    def _fits(self, size_bytes: int) -> bool:
+        return self._segment.end_bytes + size_bytes <= self._settings.segment_bytes_max
+
+    def _write_part(self, part: Sequence[Append]) -> None:
+        if not part:
+            return
+        segment = self._segment
+        frames, notes = self._encode(part)
+        file = self._open()
+        with poisoning("write", segment.path):
+            file.write(segment.end_bytes, b"".join(frames))
+        with poisoning("fdatasync", segment.path):
+            file.sync()
+        self._has_unsealed = True
+        with self._guard:
+            for note in notes:
+                segment.note(*note)
+
+    def _encode(self, part: Sequence[Append]) -> tuple[list[bytes], list[Note]]:
+        segment = self._segment
+        chain, offset, position = segment.chain, segment.end_bytes, 0
+        frames: list[bytes] = []
+        notes: list[Note] = []
+        for append in part:
+            for seq, entry in enumerate(append.entries, append.first_seq):
+                data_class, body = entry
+                flags = FIRST * (seq == append.first_seq) | LAST * (seq == append.last_seq)
+                chain = framing.next_chain(chain, seq, data_class, body)
+                frames.append(
+                    framing.encode(segment.salt, position, flags, data_class, seq, body, chain)
+                )
+                end = offset + len(frames[-1])
+                notes.append((seq, offset, end, chain))
+                offset, position = end, position + 1
+        return frames, notes
+
+    def _open(self) -> File:
+        if self._file is None:
+            with poisoning("open", self._segment.path):
+                self._file = self._files.open(self._segment.path, writable=True)
+        return self._file
+
+    def _roll(self) -> None:
+        last = self._segment
+        self.close()
+        header = Header(self._epoch, last.last_seq + 1, last.chain)
+        with poisoning("create of a segment", self._directory):
+            following = create_segment(self._files, self._directory, header)
+        with self._guard:
+            self._segments.append(following)
+
+    def _seal(self) -> None:
+        segment = self._segment
+        seal = framing.encode_seal(
+            segment.salt, segment.last_seq, segment.chain, segment.record_count
+        )  # fmt: skip
+        file = self._open()
+        with poisoning("seal", segment.path):
+            file.write(segment.end_bytes, seal)
+            file.truncate(segment.end_bytes + len(seal))
+            file.sync()
+        with self._guard:
+            segment.end_bytes += len(seal)
+        self._has_unsealed = False
+
+
+@contextmanager
+def poisoning(operation: str, path: Path) -> Iterator[None]:
+    """Turn what the system reports into `LogPoisoned`."""
+    try:
+        yield
+    except OSError as error:
+        raise LogPoisoned(operation, path, error) from error

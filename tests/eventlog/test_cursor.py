@@ -1,0 +1,65 @@
+"""The confirmed position."""
+
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from teddy_edge.eventlog import Cursor
+
+EPOCH = UUID("0192f000-0000-7000-8000-000000000001")
+
+
+def test_a_new_cursor_stands_at_zero_and_says_why(tmp_path: Path) -> None:
+    cursor = Cursor.open(tmp_path / "confirmed", EPOCH)
+    assert (cursor.seq, cursor.note) == (0, "there is no file")
+
+
+def test_a_position_is_found_again(tmp_path: Path) -> None:
+    Cursor.open(tmp_path / "confirmed", EPOCH).move(7)
+    cursor = Cursor.open(tmp_path / "confirmed", EPOCH)
+    assert (cursor.seq, cursor.note) == (7, None)
+
+
+def test_a_cursor_never_goes_back(tmp_path: Path) -> None:
+    cursor = Cursor.open(tmp_path / "confirmed", EPOCH)
+    cursor.move(7)
+    cursor.move(3)
+    assert cursor.seq == 7
+    assert Cursor.open(tmp_path / "confirmed", EPOCH).seq == 7
+
+
+def test_the_position_in_another_log_counts_as_none(tmp_path: Path) -> None:
+    other = uuid4()
+    Cursor.open(tmp_path / "confirmed", other).move(7)
+    cursor = Cursor.open(tmp_path / "confirmed", EPOCH)
+    assert cursor.seq == 0
+    assert cursor.note is not None
+    assert str(other) in cursor.note
+
+
+def test_every_flipped_bit_and_every_truncation_of_the_file_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "confirmed"
+    Cursor.open(path, EPOCH).move(12345)
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in range(len(whole))]
+    damaged += [_flipped(whole, bit) for bit in range(len(whole) * 8)]
+    for data in damaged:
+        path.write_bytes(data)
+        cursor = Cursor.open(path, EPOCH)
+        assert (cursor.seq, cursor.note) == (0, "the file is damaged"), data
+        cursor.move(1)
+        assert Cursor.open(path, EPOCH).seq == 1
+
+
+def _flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_a_position_that_cannot_be_written_is_not_taken(tmp_path: Path) -> None:
+    cursor = Cursor.open(tmp_path / "nowhere" / "confirmed", EPOCH)
+    with pytest.raises(FileNotFoundError):
+        cursor.move(1)
+    assert cursor.seq == 0

@@ -1,0 +1,149 @@
+"""The log as its callers see it: append, read, wait, close, open again."""
+
+import asyncio
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from teddy_edge.errors import LogClosed, LogLocked, LogOverloaded, RecordTooLarge
+from teddy_edge.eventlog import Entry, EventLog
+from teddy_edge.settings import LogSettings
+
+SETTINGS = LogSettings()
+SMALL = LogSettings(segment_bytes_max=4096, record_bytes_max=1024, batch_bytes_max=4096)
+
+
+def entries(*bodies: bytes) -> list[Entry]:
+    return [Entry(5, body) for body in bodies]
+
+
+def bodies(log: EventLog, first_seq: int = 1) -> list[bytes]:
+    return [record.body for record in log.read(first_seq, 1_000_000, 1 << 30)]
+
+
+def segment_names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*.log"))
+
+
+async def test_what_was_acknowledged_is_read_back_after_opening_again(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path / "log", SETTINGS)
+    log.start()
+    assert await log.append(entries(b"one", b"two")) == 2
+    assert await log.append(entries(b"")) == 3
+    await log.close()
+    again = EventLog.open(tmp_path / "log", SETTINGS)
+    assert again.epoch == log.epoch
+    assert (again.first_seq, again.last_seq) == (1, 3)
+    assert bodies(again) == [b"one", b"two", b""]
+    assert again.report.complete
+    await again.close()
+
+
+async def test_numbers_are_given_in_the_order_of_the_calls(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path, SETTINGS)
+    log.start()
+    futures = [log.append(entries(*[b"%d" % n] * (n % 3 + 1))) for n in range(100)]
+    assert [future.done() for future in futures] == [False] * 100
+    last_seqs = await asyncio.gather(*futures)
+    assert last_seqs == sorted(last_seqs)
+    assert log.last_seq == last_seqs[-1] == sum(n % 3 + 1 for n in range(100))
+    await log.close()
+
+
+async def test_a_long_log_over_many_segments_is_read_from_any_number(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path, SMALL)
+    log.start()
+    await asyncio.gather(*[log.append(entries(b"%04d" % n)) for n in range(1, 1001)])
+    await log.close()
+    assert len(segment_names(tmp_path)) > 5
+    again = EventLog.open(tmp_path, SMALL)
+    for seq in (1, 2, 31, 32, 33, 500, 999, 1000):
+        found = again.read(seq, 3, 1 << 20)
+        assert [int(record.body) for record in found] == list(range(seq, min(seq + 3, 1001)))
+    assert again.read(1001, 3, 1 << 20) == []
+    assert len(again.read(1, 100, 1)) == 1
+    assert len(again.read(1, 100, 12)) == 3
+    await again.close()
+
+
+async def test_the_chain_runs_through_every_record_and_segment(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path, SMALL)
+    log.start()
+    await asyncio.gather(*[log.append(entries(b"x" * 500)) for _ in range(40)])
+    records = log.read(1, 100, 1 << 20)
+    assert records[0].chain_before == bytes(16)
+    for before, after in pairwise(records):
+        assert after.chain_before == before.chain
+    await log.close()
+
+
+def test_a_second_owner_is_told_the_pid_of_the_first(tmp_path: Path) -> None:
+    holding = f"""
+import sys
+from pathlib import Path
+from teddy_edge.eventlog import EventLog
+from teddy_edge.settings import LogSettings
+log = EventLog.open(Path({str(tmp_path)!r}), LogSettings())
+print("open", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"open\n"
+        with pytest.raises(LogLocked) as caught:
+            EventLog.open(tmp_path, SETTINGS)
+        assert caught.value.pid == owner.pid
+        owner.kill()
+    asyncio.run(EventLog.open(tmp_path, SETTINGS).close())
+
+
+async def test_a_record_over_the_limit_is_refused_and_nothing_of_it_queued(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path, SMALL)
+    log.start()
+    with pytest.raises(RecordTooLarge):
+        log.append(entries(b"fits", b"x" * 1025))
+    with pytest.raises(RecordTooLarge):
+        log.append(entries(*[b"x" * 1024] * 4))
+    assert await log.append(entries(b"first")) == 1
+    await log.close()
+
+
+async def test_a_full_queue_makes_the_caller_wait_and_then_refuses(tmp_path: Path) -> None:
+    settings = LogSettings(queue_records_max=2, queue_timeout_s=0.01)
+    log = EventLog.open(tmp_path, settings)
+    log.start()
+    waiting = log.append(entries(b"1", b"2"))
+    with pytest.raises(LogOverloaded):
+        log.append(entries(b"3"))
+    await log.wait_for_room()
+    assert waiting.done()
+    assert await log.append(entries(b"3")) == 3
+    await log.close()
+
+
+async def test_a_reader_waits_for_what_is_not_yet_written(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path, SETTINGS)
+    log.start()
+    waiting = asyncio.create_task(log.wait_beyond(0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    log.append(entries(b"1"))
+    assert await waiting == 1
+    await log.close()
+
+
+async def test_closing_writes_what_is_queued_and_refuses_what_comes_later(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path, SETTINGS)
+    log.start()
+    watching = asyncio.create_task(log.watch())
+    future = log.append(entries(b"late"))
+    await log.close()
+    assert await future == 1
+    await watching
+    with pytest.raises(LogClosed):
+        log.append(entries(b"too late"))

@@ -29,6 +29,7 @@ The exit codes follow sysexits.h, so that systemd and people can tell them apart
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -54,15 +55,26 @@ class TeddyEdgeError(Exception):
     """The root of all errors that this package raises on purpose."""
 
 
-class SettingsError(TeddyEdgeError):
-    """A setting is missing, unknown or of the wrong kind."""
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """One wrong setting: where it was read, its key if it has one, what came, what is accepted."""
 
-    def __init__(self, source: str, problems: list[tuple[str, str, str]]) -> None:
-        """Take where the settings came from and `(key, given, accepted)` for each problem."""
-        self.source = source
+    source: str
+    key: str | None
+    given: str
+    accepted: str
+
+    def __str__(self) -> str:
+        key = "" if self.key is None else f"{self.key}: "
+        return f"{self.source}: {key}got {self.given}; accepted: {self.accepted}"
+
+
+class SettingsError(TeddyEdgeError):
+    """Settings are unknown, of the wrong kind or out of range; all of them are named."""
+
+    def __init__(self, *problems: SettingProblem) -> None:
         self.problems = problems
-        lines = [f"{key}: got {given}; accepted: {accepted}" for key, given, accepted in problems]
-        super().__init__(f"{source}: " + "; ".join(lines))
+        super().__init__("\n".join(str(problem) for problem in problems))
 
 
 class CommandRejected(TeddyEdgeError):

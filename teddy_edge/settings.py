@@ -15,10 +15,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from teddy_edge.errors import SettingsError
+from teddy_edge.errors import SettingProblem, SettingsError
+from teddy_edge.settings_report import SettingsReport
+from teddy_edge.socket_paths import default_sockets
 
 SYSTEM_CONFIG = Path("/etc/teddy-edge/teddy-edge.toml")
-SOCKET_NAME = "api.sock"
+VARIABLE_PREFIX = "TEDDY_EDGE_"
+CONFIG_VARIABLE = "TEDDY_EDGE_CONFIG"
 
 BearId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ButtonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
@@ -28,7 +31,7 @@ GpioPin = Annotated[int, Field(ge=0, le=27)]
 class Section(BaseModel):
     """One table of the file. An unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class BrokerSettings(Section):
@@ -118,11 +121,12 @@ class Settings(BaseSettings):
     """Everything that can be set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TEDDY_EDGE_",
+        env_prefix=VARIABLE_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
         validate_default=True,
+        hide_input_in_errors=True,
     )
 
     bear: BearId = "bear-001"
@@ -171,73 +175,69 @@ class Settings(BaseSettings):
         return self.socket or default_sockets()[0]
 
 
-def default_sockets() -> list[Path]:
-    """Where a daemon's socket may lie, most likely first; the command line tries them in order.
-
-    systemd gives `/run/teddy-edge` (also to root); a person has `$XDG_RUNTIME_DIR`, or a private
-    folder in /tmp.
-    """
-    system = Path("/run/teddy-edge") / SOCKET_NAME
-    private = Path(f"/tmp/teddy-edge-{os.getuid()}") / SOCKET_NAME  # noqa: S108 (mode 0700)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    users = [Path(runtime) / "teddy-edge" / SOCKET_NAME] if runtime else []
-    if os.getuid() == 0 or "RUNTIME_DIRECTORY" in os.environ:
-        return [system]
-    return [*users, private, system]
-
-
 def config_file(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path | None:
     """Choose the file: the one given, `TEDDY_EDGE_CONFIG`, the system's if there is one."""
     if given is not None:
         return given
-    if "TEDDY_EDGE_CONFIG" in environ:
-        return Path(environ["TEDDY_EDGE_CONFIG"])
-    return SYSTEM_CONFIG if SYSTEM_CONFIG.exists() else None
+    if CONFIG_VARIABLE in environ:
+        return Path(environ[CONFIG_VARIABLE])
+    return SYSTEM_CONFIG if _may_exist(SYSTEM_CONFIG) else None
+
+
+def _may_exist(file: Path) -> bool:
+    """Count a file that we may not look at as one: reading it then says why it can't be read."""
+    try:
+        file.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def load_settings(file: Path | None) -> Settings:
-    """Read the file (none: defaults and environment) and check everything.
+    """Read the file (none: the defaults) and the environment, and check everything.
 
-    Raises `SettingsError` with every problem: the key, what came and what is accepted.
+    Raises `SettingsError` with every problem: where it was read, the key, what came and what is
+    accepted.
     """
-    source = "defaults and environment" if file is None else str(file)
     values = {} if file is None else _read_toml(file)
+    report = SettingsReport(Settings, file, _environment())
+    if unusable := list(report.of_environment()):
+        raise SettingsError(*unusable)
+    problems = {problem.key: problem for problem in report.of_types(values)}
     try:
-        return Settings(**values)
+        settings = Settings(**values)
     except ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors()]
-        raise SettingsError(source, problems) from error
-    except ValueError as error:  # an environment variable that is not the JSON its key needs
-        raise SettingsError(
-            "environment", [("TEDDY_EDGE_*", str(error), "a valid value")]
-        ) from error
+        refused = {problem.key: problem for problem in report.of_validation(error)}
+        raise SettingsError(*(refused | problems).values()) from error
+    if problems:
+        raise SettingsError(*problems.values())
+    return settings
+
+
+def _environment() -> dict[str, str]:
+    """The variables that would be settings, by upper-case name: pydantic ignores their case."""
+    ours = {name.upper(): value for name, value in os.environ.items()}
+    return {
+        name: value
+        for name, value in ours.items()
+        if name.startswith(VARIABLE_PREFIX) and name != CONFIG_VARIABLE
+    }
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_bytes().decode())
     except OSError as error:
-        problem = ("(file)", error.strerror or str(error), "a file that can be read")
-        raise SettingsError(str(file), [problem]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problem = ("(syntax)", str(error), "TOML, as in config/teddy-edge.toml")
-        raise SettingsError(str(file), [problem]) from error
+        given = error.strerror or str(error)
+        raise _unreadable(file, given, "a file that can be read") from error
+    except UnicodeDecodeError as error:
+        given = f"byte {error.object[error.start]:#04x} at position {error.start}"
+        raise _unreadable(file, given, "text in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(file, str(error), "TOML, as in config/teddy-edge.toml") from error
 
 
-def _problem(detail: Any) -> tuple[str, str, str]:
-    location = [str(part) for part in detail["loc"] if part != "[key]"]
-    key = ".".join(location)
-    given = "***" if "password" in key else repr(detail["input"])[:80]
-    if detail["type"] == "extra_forbidden":
-        return key, "an unknown key", "one of " + ", ".join(_known_keys(location[:-1]))
-    accepted = detail["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    return key, given, accepted
-
-
-def _known_keys(sections: list[str]) -> list[str]:
-    model: type[BaseModel] = Settings
-    for section in sections:
-        inner = model.model_fields[section].annotation
-        assert isinstance(inner, type) and issubclass(inner, BaseModel)  # noqa: PT018
-        model = inner
-    return sorted(model.model_fields)
+def _unreadable(file: Path, given: str, accepted: str) -> SettingsError:
+    return SettingsError(SettingProblem(str(file), None, given, accepted))

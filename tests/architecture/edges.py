@@ -9,17 +9,22 @@ from tests.architecture.source import Module
 
 SHARED = (
     "settings", "errors", "clock", "messages", "events", "topics", "mqtt_link", "supervision",
-    "backoff",
+    "backoff", "socket_paths",
 )  # fmt: skip
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "errors": (),
-    **dict.fromkeys(set(SHARED) - {"errors"}, SHARED),
+    "socket_paths": (),
+    "settings_report": ("errors",),
+    "settings": ("errors", "settings_report", "socket_paths"),
+    **dict.fromkeys(set(SHARED) - {"errors", "settings", "socket_paths"}, SHARED),
     "domain": ("errors", "events", "messages"),
     "eventlog": ("errors", "settings", "clock"),
     "security": SHARED,
     "inputs": SHARED,
+    "local_client": ("errors", "socket_paths"),
+    "diagnostics": SHARED,
     "commands": (*SHARED, "security", "domain", "eventlog"),
     "projections": (*SHARED, "domain", "eventlog"),
     "queries": (*SHARED, "security", "domain", "projections"),
@@ -39,11 +44,11 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "diskcache": ("projections.store",),
     "starlette": ("inputs.api",),
     "uvicorn": ("inputs.api",),
-    "pydantic_settings": ("settings",),
+    "pydantic_settings": ("settings", "settings_report"),
     "msgpack": ("events", "inputs.envelopes", "projections.store", "sync.wire"),
     "pydantic": (
-        "settings", "messages", "domain", "inputs", "commands", "projections", "queries", "sync",
-        "fleet",
+        "settings", "settings_report", "messages", "domain", "inputs", "commands", "projections",
+        "queries", "sync", "fleet",
     ),
 }  # fmt: skip
 """Which modules may name an outside library; a library that is not here is not ours to use."""

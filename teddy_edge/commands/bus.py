@@ -52,7 +52,9 @@ class CommandHandler(Protocol):
     can come in between.
     """
 
-    command_type: type[Command]
+    @property
+    def command_type(self) -> type[Command]:
+        """What it decides on."""
 
     def handle(self, command: Any, context: CommandContext) -> Decision:
         """Decide, or raise `CommandRejected`."""

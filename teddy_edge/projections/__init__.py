@@ -10,8 +10,8 @@ same. Nobody waits for them to be on the card, since the log is.
 
 from teddy_edge.projections.bear import BearProjection, BearReadModel
 from teddy_edge.projections.child import ChildProjection, ChildReadModel
-from teddy_edge.projections.runner import ChildProjectionManager, Projection, Row
-from teddy_edge.projections.store import ReadModelStore
+from teddy_edge.projections.runner import ChildProjectionManager, Projection
+from teddy_edge.projections.store import ReadModelStore, Row
 
 __all__ = [
     "BearProjection",

@@ -27,7 +27,9 @@ class Query(BaseModel):
 class QueryHandler(Protocol):
     """Answers one type of query from the read models."""
 
-    query_type: type[Query]
+    @property
+    def query_type(self) -> type[Query]:
+        """What it answers."""
 
     async def answer(self, query: Any, actor: Actor) -> dict[str, Any]:
         """Give the answer's data, or raise `QueryRejected`."""
@@ -56,7 +58,7 @@ class QueryBus:
         policy: SenderPolicy,
         catch_up_s_max: float,
     ) -> None:
-        """`last_seq` is the log's; `incomplete_because` says what the history lacks, if anything."""
+        """`last_seq` is the log's; `incomplete_because` says what history lacks, if any."""
         self._read_models = read_models
         self._last_seq = last_seq
         self._incomplete_because = incomplete_because

@@ -11,7 +11,7 @@ from teddy_edge.projections.child import PREFIX
 from teddy_edge.queries.bus import Query
 
 SEES_ALL = frozenset({"device"})
-"""The bear's own programs; everybody else sees the children they are the parent of."""
+"""The bear's own programs; a parent sees their own children, and nobody else sees any."""
 
 
 class GetChildProfile(Query):
@@ -33,10 +33,16 @@ class GetChildProfileHandler:
     async def answer(self, query: GetChildProfile, actor: Actor) -> dict[str, Any]:
         """Give the row. A child that is not the asker's is not told from one that is not there."""
         row = await self._read_models.get(PREFIX + query.child_id)
-        if row is None or not (actor.role in SEES_ALL or row["parent_id"] == actor.id):
+        if row is None or not _may_see(actor, row):
             raise QueryRejected(
                 "unknown_child",
                 "there is no such child, or it is not yours to see",
                 "data.child_id",
             )
         return row
+
+
+def _may_see(actor: Actor, row: dict[str, Any]) -> bool:
+    if actor.role == "parent":
+        return bool(actor.id == row["parent_id"])
+    return actor.role in SEES_ALL

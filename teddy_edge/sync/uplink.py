@@ -113,9 +113,11 @@ class Uplink:
             self._settings.batch_records_max,
             self._settings.batch_bytes_max,
         )
-        payload = encode_batch(batch_of(self._log.epoch, stored))
-        await connection.publish(self._topics.events, payload, content_type=CONTENT_TYPE)
-        window.sent(stored[-1].seq)
+        batch = batch_of(self._log.epoch, stored)
+        await connection.publish(
+            self._topics.events, encode_batch(batch), content_type=CONTENT_TYPE
+        )
+        window.sent(batch.last_seq)
 
 
 class _Unconfirmed(NamedTuple):

@@ -56,7 +56,8 @@ class EventBatch:
 
 
 def batch_of(epoch: UUID, stored: Sequence[StoredRecord]) -> EventBatch:
-    """Make a batch of records that follow each other."""
+    """Make a batch of the first records that follow each other; a hole in the log ends it."""
+    stored = [record for place, record in enumerate(stored) if record.seq == stored[0].seq + place]
     return EventBatch(
         epoch=epoch,
         first_seq=stored[0].seq,

@@ -1,0 +1,110 @@
+"""One effect and one result for each command, before and after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from teddy_edge.messages import Origin
+from tests.commands.box import EMMA, open_box
+
+COMMAND_ID = UUID("01a20565-91bb-74e2-bc1f-415ccb61daf4")
+
+
+async def test_a_command_leaves_its_events_and_its_end_in_the_log(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        result = await box.send(box.envelope(command_id=COMMAND_ID))
+        registered, done = box.records()
+        assert (result.status, result.seq, result.duplicate) == ("done", done.seq, False)
+        assert registered.data["child_id"] == result.data["child_id"]
+        assert {registered.cause.command_id, done.cause.command_id} == {COMMAND_ID}
+        assert registered.cause.correlation_id == "correlation-1"
+        assert (registered.cause.actor_id, registered.cause.actor_role) == ("parent-123", "parent")
+
+
+async def test_a_duplicate_gets_the_first_result_and_has_no_effect(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        first = await box.send(box.envelope(command_id=COMMAND_ID))
+        second = await box.send(box.envelope(command_id=COMMAND_ID))
+        assert second == first.model_copy(update={"duplicate": True})
+        assert box.types() == ["child_registered", "command_done"]
+
+
+async def test_duplicates_that_arrive_together_have_one_effect(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        envelopes = [box.envelope(command_id=COMMAND_ID) for _ in range(5)]
+        results = await asyncio.gather(*(box.send(envelope) for envelope in envelopes))
+        assert [result.duplicate for result in results] == [False, True, True, True, True]
+        assert len({result.model_copy(update={"duplicate": False}).seq for result in results}) == 1
+        assert box.types() == ["child_registered", "command_done"]
+
+
+async def test_a_duplicate_after_a_restart_gets_the_first_result(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        first = await box.send(box.envelope(command_id=COMMAND_ID))
+        refused = await box.send(box.envelope(name="fly", data={}, command_id=uuid4()))
+    async with open_box(tmp_path) as box:
+        again = await box.send(box.envelope(command_id=COMMAND_ID))
+        assert refused.command_id is not None
+        refused_again = await box.send(
+            box.envelope(name="fly", data={}, command_id=refused.command_id)
+        )
+        assert again == first.model_copy(update={"duplicate": True})
+        assert refused_again == refused.model_copy(update={"duplicate": True})
+        assert box.types() == ["child_registered", "command_done", "command_refused"]
+
+
+async def test_what_was_decided_before_a_restart_still_counts(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        await box.send(box.envelope())
+    async with open_box(tmp_path) as box:
+        result = await box.send(box.envelope())
+        assert result.error is not None
+        assert (result.error.code, result.error.field) == ("already_registered", "data.udid")
+
+
+async def test_two_commands_that_exclude_each_other_are_decided_in_turn(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        results = await asyncio.gather(box.send(box.envelope()), box.send(box.envelope()))
+        assert [result.status for result in results] == ["done", "rejected"]
+
+
+async def test_a_rejection_is_recorded_without_what_was_sent(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        result = await box.send(box.envelope(data={**EMMA, "age": 99}))
+        (record,) = box.records()
+        assert record.type == "command_refused"
+        assert result.error is not None
+        assert (result.status, result.error.field, result.seq) == ("rejected", "data.age", 1)
+        assert "Emma" not in str(record)
+
+
+async def test_a_done_command_stays_done_when_its_id_comes_again_with_rubbish(
+    tmp_path: Path,
+) -> None:
+    async with open_box(tmp_path) as box:
+        first = await box.send(box.envelope(command_id=COMMAND_ID))
+        rubbish = await box.send(box.envelope(data={}, command_id=COMMAND_ID))
+        again = await box.send(box.envelope(command_id=COMMAND_ID))
+        assert rubbish.status == "rejected"
+        assert again == first.model_copy(update={"duplicate": True})
+
+
+async def test_only_the_newest_results_are_remembered(tmp_path: Path) -> None:
+    async with open_box(tmp_path, finished_max=100) as box:
+        envelopes = [box.envelope(data={**EMMA, "udid": f"u{n}"}) for n in range(101)]
+        for envelope in envelopes:
+            await box.send(envelope)
+        assert await box.journal.earlier_result(envelopes[0].id) is None
+        assert await box.journal.earlier_result(envelopes[1].id) is not None
+
+
+async def test_a_sender_who_goes_away_does_not_undo_a_command(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        sending = asyncio.create_task(box.send(box.envelope(command_id=COMMAND_ID)))
+        await asyncio.sleep(0)
+        sending.cancel()
+        again = await box.send(box.envelope(command_id=COMMAND_ID), Origin.SOCKET)
+        assert again.status == "done"
+        assert box.types().count("child_registered") == 1

@@ -1,0 +1,44 @@
+"""The topics of the wire contract."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from teddy_edge.topics import Topics, is_safe_response_topic, last_level
+
+TOPICS = Topics("bear-001")
+
+
+def test_the_topics_are_those_of_the_contract() -> None:
+    command_id = uuid.UUID(int=1)
+    assert TOPICS.command("register_child") == "teddy/v1/bear-001/command/register_child"
+    assert TOPICS.result(command_id) == f"teddy/v1/bear-001/result/{command_id}"
+    assert TOPICS.answer(command_id) == f"teddy/v1/bear-001/answer/{command_id}"
+    assert TOPICS.state("child", "c1") == "teddy/v1/bear-001/state/child/c1"
+    assert TOPICS.events == "teddy/v1/bear-001/events"
+    assert last_level(TOPICS.query("get_child_profile")) == "get_child_profile"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "replies/+",
+        "replies/#",
+        "re\0plies",
+        "x" * 513,
+        "teddy/v1/bear-002/command/register_child",
+        "teddy/v1/bear-002/confirmed",
+        "teddy/v1/bear-001/query/get_child_profile",
+        "teddy/v1/bear-001/replay",
+    ],
+)
+def test_a_reply_cannot_be_aimed_at_a_bear(topic: str) -> None:
+    assert not is_safe_response_topic(topic)
+
+
+@pytest.mark.parametrize("topic", ["cloud/replies/7", "teddy/v1/bear-001/result/mine"])
+def test_a_reply_may_go_where_the_cloud_listens(topic: str) -> None:
+    assert is_safe_response_topic(topic)

@@ -121,7 +121,7 @@ def _check_size(payload: bytes, payload_bytes_max: int) -> None:
     if len(payload) > payload_bytes_max:
         raise CommandRejected(
             "payload_too_large",
-            f"the message has {len(payload)} bytes; at most {payload_bytes_max} are accepted",
+            f"a message may have at most {payload_bytes_max} bytes",
         )
 
 

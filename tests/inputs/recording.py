@@ -65,11 +65,11 @@ class RecordingQueries:
     """A `Queries` that answers with the question's data."""
 
     def __init__(self) -> None:
-        self.asked: list[QueryEnvelope] = []
+        self.asked: list[tuple[QueryEnvelope, Origin]] = []
         self.error: ErrorDetail | None = None
 
-    async def ask(self, envelope: QueryEnvelope) -> Answer:
-        self.asked.append(envelope)
+    async def ask(self, envelope: QueryEnvelope, origin: Origin) -> Answer:
+        self.asked.append((envelope, origin))
         return Answer(
             query_id=envelope.id,
             name=envelope.name,

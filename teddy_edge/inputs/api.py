@@ -1,0 +1,310 @@
+"""The local API: HTTP on a Unix socket, for the voice app and the command line.
+
+    POST /commands/{name}       {"data": {...}} and, optional, id, actor, correlation_id, issued_at,
+                                expires_at, aud: a `Result`; 200 done, 422 rejected, 410 expired
+    POST /queries/{name}        the same: an `Answer`; 200, or 422 with its error
+    POST /buttons/{name}/press  {"button", "seq"}; 404 unknown, 409 bounced or no simulated pins
+    GET  /events?from=SEQ       server-sent events from SEQ on (default 1), then live; id = seq
+    GET  /status                what `teddy-edge status` shows
+    GET  /health                200 while the daemon answers
+
+Whatever else goes wrong is `{"error": {"code", "message", "field"}}`; 503 where the card does not
+keep up or a limit is reached. A slow listener holds back its own stream and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from teddy_edge.clock import Clock, new_id, rfc3339
+from teddy_edge.errors import CommandRejected, EnvelopeRejected, LogOverloaded, LogPoisoned
+from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
+from teddy_edge.inputs.ports import BearView, Commands, Pins, Queries
+from teddy_edge.inputs.unix_socket import bound_socket
+from teddy_edge.messages import Answer, Origin, Result
+from teddy_edge.settings import Settings
+
+SHUTDOWN_TIMEOUT_S = 1
+LOCAL_ACTOR = {"id": "local", "role": "device"}
+
+STATUS_OF_RESULT = {"done": 200, "rejected": 422, "expired": 410}
+STATUS_OF_PRESS = {"unknown_button": 404, "bounced": 409, "not_simulated": 409, "overloaded": 503}
+
+
+class LocalApi:
+    """Serves the local socket while `run` runs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        commands: Commands,
+        queries: Queries,
+        view: BearView,
+        pins: Pins | None,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._commands = commands
+        self._queries = queries
+        self._view = view
+        self._pins = pins
+        self._clock = clock
+        self._listeners = 0
+        self._stopping = asyncio.Event()
+        self.ready = asyncio.Event()
+        """Set once the socket answers."""
+
+    async def run(self) -> None:
+        """Serve until cancelled, then end within two seconds, open streams included.
+
+        Raises `SettingsError` if the socket cannot be made.
+        """
+        with bound_socket(self._settings.socket_path) as bound:
+            server = Server(self._config(), self.ready.set)
+            serving = asyncio.create_task(server.serve(sockets=[bound]), name="api server")
+            try:
+                await asyncio.shield(serving)
+            finally:
+                self._stopping.set()
+                server.should_exit = True
+                await serving
+
+    def _config(self) -> uvicorn.Config:
+        connections_max = self._settings.api.connections_max
+        return uvicorn.Config(
+            self._application(),
+            http="h11",
+            ws="none",
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=connections_max + 1,  # uvicorn refuses the one that reaches it
+            backlog=connections_max,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+        )
+
+    def _application(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/commands/{name}", self._command, methods=["POST"]),
+                Route("/queries/{name}", self._query, methods=["POST"]),
+                Route("/buttons/{name}/press", self._press, methods=["POST"]),
+                Route("/events", self._events),
+                Route("/status", self._status),
+                Route("/health", self._health),
+            ],
+            exception_handlers={
+                HTTPException: _http_error,
+                ClientDisconnect: _nobody_listens,
+                LogOverloaded: _log_error,
+                LogPoisoned: _log_error,
+            },
+        )
+
+    async def _command(self, request: Request) -> Response:
+        result = await self._end_of(await self._body(request), request.path_params["name"])
+        return JSONResponse(result.model_dump(mode="json"), STATUS_OF_RESULT[result.status])
+
+    async def _end_of(self, body: bytes, name: str) -> Result:
+        try:
+            envelope = read_command(
+                body, name, self._settings.bear, self._settings.commands, self._defaults(name)
+            )
+        except EnvelopeRejected as rejection:
+            return await self._commands.refuse(refusal_of(rejection, Origin.SOCKET))
+        return await self._commands.execute(envelope, Origin.SOCKET)
+
+    async def _query(self, request: Request) -> Response:
+        answer = await self._answer(await self._body(request), request.path_params["name"])
+        return JSONResponse(answer.model_dump(mode="json"), 422 if answer.error else 200)
+
+    async def _answer(self, body: bytes, name: str) -> Answer:
+        try:
+            envelope = read_query(
+                body, name, self._settings.bear, self._settings.commands, self._defaults(name)
+            )
+        except EnvelopeRejected as rejection:
+            return refused_answer(rejection)
+        return await self._queries.ask(envelope, Origin.SOCKET)
+
+    def _defaults(self, name: str) -> dict[str, Any]:
+        new: UUID = new_id(self._clock)
+        issued_at = rfc3339(self._clock.wall_ns())
+        return {"name": name, "id": new, "actor": LOCAL_ACTOR, "issued_at": issued_at}
+
+    async def _body(self, request: Request) -> bytes:
+        """Read the body, of which no more is kept than shows that it is too large."""
+        kept_bytes_max = self._settings.commands.payload_bytes_max + 1
+        body = b""
+        async for chunk in request.stream():
+            body += chunk[: kept_bytes_max - len(body)]
+        return body or b"{}"
+
+    async def _press(self, request: Request) -> Response:
+        button = request.path_params["name"]
+        try:
+            seq = await self._simulated_pins().press(button)
+        except CommandRejected as rejection:
+            return _error(STATUS_OF_PRESS.get(rejection.code, 422), rejection)
+        return JSONResponse({"button": button, "seq": seq})
+
+    def _simulated_pins(self) -> Pins:
+        if self._pins is None:
+            raise CommandRejected(
+                "not_simulated", "the pins are real: only a paw can press them (see run --simulate)"
+            )
+        return self._pins
+
+    async def _events(self, request: Request) -> Response:
+        first = request.query_params.get("from", "1")
+        if not (first.isascii() and first.isdigit() and 0 < int(first[:20]) < 2**63):
+            return _error(
+                422, CommandRejected("invalid", "from should be a sequence number", "from")
+            )
+        listeners_max = self._settings.api.listeners_max
+        if self._listeners >= listeners_max:
+            sentence = f"{listeners_max} programs listen to the events already"
+            return _error(503, CommandRejected("too_many_listeners", sentence))
+        return EventStream(self._view.events(int(first)), self._stopping, self._listening)
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        self._listeners += 1
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+
+    async def _status(self, _: Request) -> Response:
+        return JSONResponse(self._view.status())
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+
+class EventStream(Response):
+    """Sends events to one listener until it leaves or the daemon stops.
+
+    The next event is fetched only after the last one was taken: the daemon keeps nothing for a
+    listener that does not read.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        events: AsyncIterator[dict[str, Any]],
+        stopping: asyncio.Event,
+        listening: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> None:
+        self._events = events
+        self._stopping = stopping
+        self._listening = listening
+        self.status_code = 200
+        self.background = None
+        self.init_headers({"cache-control": "no-store"})  # without a body: no content-length
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Serve the response, as ASGI calls it."""
+        ends = [
+            asyncio.create_task(_disconnected(receive), name="listener left"),
+            asyncio.create_task(self._wait_for_stop(), name="daemon stops"),
+        ]
+        try:
+            with self._listening():
+                await send(
+                    {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+                )
+                while (event := await self._next(ends)) is not None:
+                    await send(_part(_frame(event), more=True))
+                await send(_part(b"", more=False))
+        finally:
+            for end in ends:
+                end.cancel()
+
+    async def _wait_for_stop(self) -> None:
+        await self._stopping.wait()
+
+    async def _next(self, ends: list[asyncio.Task[None]]) -> dict[str, Any] | None:
+        following = asyncio.ensure_future(anext(self._events, None))
+        try:
+            await asyncio.wait([following, *ends], return_when=asyncio.FIRST_COMPLETED)
+            return None if any(end.done() for end in ends) else await following
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+
+
+def _frame(event: dict[str, Any]) -> bytes:
+    return f"id: {event['seq']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+
+
+def _part(body: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class Server(uvicorn.Server):
+    """uvicorn that leaves the signals to the daemon, says when it serves, and ends for good."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        """Start to serve."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        """Stop to serve; who does not read what is sent to it is cut off."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+
+def _error(status: int, rejection: CommandRejected) -> Response:
+    error = {"code": rejection.code, "message": rejection.message, "field": rejection.field}
+    return JSONResponse({"error": error}, status)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http")
+    return _error(error.status_code, CommandRejected(code, error.detail))
+
+
+async def _log_error(_: Request, error: Exception) -> Response:
+    code = "overloaded" if isinstance(error, LogOverloaded) else "log_failed"
+    return _error(503, CommandRejected(code, str(error)))
+
+
+async def _nobody_listens(_: Request, error: Exception) -> Response:
+    del error
+    return Response(status_code=499)

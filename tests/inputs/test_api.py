@@ -1,0 +1,390 @@
+"""The local API: real HTTP over a real Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+
+from teddy_edge.errors import CommandRejected, LogOverloaded, LogPoisoned
+from teddy_edge.inputs.api import LocalApi
+from teddy_edge.local_client import LocalClient, Reply, RequestRefused, UnixConnection
+from teddy_edge.messages import ErrorDetail, Origin
+from teddy_edge.settings import ApiSettings, CommandSettings, Settings
+from teddy_edge.testing import FakeClock
+from tests.inputs.recording import RecordingCommands, RecordingQueries, until
+
+ID = "0192f0c1-2a3b-7c4d-8e5f-001122334455"
+Given = TypeVar("Given")
+
+
+class FakePins:
+    """`Pins` with one button, pressed as told."""
+
+    def __init__(self) -> None:
+        self.rejection: CommandRejected | None = None
+
+    async def press(self, button: str) -> int:
+        if button != "belly":
+            raise CommandRejected("unknown_button", "the buttons are: belly", "button")
+        if self.rejection is not None:
+            raise self.rejection
+        return 12
+
+
+class FakeView:
+    """A `BearView` over a list of events that a test adds to."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.given = 0
+        self.more = asyncio.Event()
+
+    def tell(self, count: int, padding: str = "") -> None:
+        start = len(self.told) + 1
+        self.told += [{"seq": seq, "text": padding} for seq in range(start, start + count)]
+        self.more.set()
+
+    def status(self) -> dict[str, Any]:
+        return {"bear": "bear-001", "log": {"last_seq": len(self.told)}}
+
+    async def events(self, first_seq: int) -> AsyncIterator[dict[str, Any]]:
+        seq = first_seq
+        while True:
+            while len(self.told) < seq:
+                self.more.clear()
+                await self.more.wait()
+            self.given = seq
+            yield self.told[seq - 1]
+            seq += 1
+
+
+class Served:
+    """A local API on a socket of its own, with everything behind it fake."""
+
+    def __init__(self, directory: Path, pins: FakePins | None = None) -> None:
+        self.settings = Settings(
+            socket=directory / "api.sock",
+            commands=CommandSettings(payload_bytes_max=1024, depth_max=4),
+            api=ApiSettings(connections_max=6, listeners_max=2),
+        )
+        self.clock = FakeClock()
+        self.commands = RecordingCommands()
+        self.queries = RecordingQueries()
+        self.view = FakeView()
+        self.api = LocalApi(self.settings, self.commands, self.queries, self.view, pins, self.clock)
+        self.client = LocalClient(self.settings.socket_path)
+
+
+@asynccontextmanager
+async def serving(served: Served) -> AsyncIterator[Served]:
+    task = asyncio.create_task(served.api.run())
+    await asyncio.wait_for(served.api.ready.wait(), 10)
+    try:
+        yield served
+    finally:
+        task.cancel()
+        await asyncio.wait_for(asyncio.wait({task}), 10)
+    assert task.cancelled()
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(Served(tmp_path, FakePins())) as served:
+        yield served
+
+
+async def away(call: Callable[..., Given], *arguments: Any) -> Given:
+    """Call the blocking client on another thread."""
+    return await asyncio.wait_for(asyncio.to_thread(call, *arguments), 20)
+
+
+def raw(served: Served, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
+    connection = UnixConnection(served.client.path, 10)
+    try:
+        connection.request(method, target, body)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+async def test_a_command_with_nothing_but_data_is_filled_in(served: Served) -> None:
+    reply = await away(served.client.command, "mute", {"data": {"on": True}})
+    [(envelope, origin)] = served.commands.executed
+    assert origin is Origin.SOCKET
+    assert (envelope.name, envelope.data) == ("mute", {"on": True})
+    assert (envelope.actor.id, envelope.actor.role) == ("local", "device")
+    assert envelope.issued_at.timestamp() == served.clock.wall_ns() / 1e9
+    assert envelope.id.int >> 76 & 0xF == 7, "a UUIDv7"
+    assert reply.status == 200
+    assert reply.body["command_id"] == str(envelope.id)
+    assert reply.body["status"] == "done"
+
+
+async def test_a_command_keeps_what_its_sender_said(served: Served) -> None:
+    body = {
+        "id": ID,
+        "actor": {"id": "parent-1", "role": "parent"},
+        "correlation_id": "c-1",
+        "issued_at": "2026-01-01T00:00:00Z",
+        "expires_at": "2026-01-02T00:00:00Z",
+        "aud": "bear-001",
+    }
+    reply = await away(served.client.command, "mute", body)
+    [(envelope, _)] = served.commands.executed
+    assert envelope.id == UUID(ID)
+    assert envelope.actor.role == "parent"
+    assert envelope.expires_at is not None
+    assert reply.body["correlation_id"] == "c-1"
+
+
+@pytest.mark.parametrize(("status", "code"), [("rejected", 422), ("expired", 410)])
+async def test_the_status_line_tells_how_a_command_ended(
+    served: Served, status: Any, code: int
+) -> None:
+    served.commands.status = status
+    reply = await away(served.client.command, "mute", {})
+    assert reply.status == code
+    assert reply.body["error"]["code"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        (b"{", "malformed", None),
+        (b"\xc1", "malformed", None),
+        (b"[]", "malformed", None),
+        (b'{"name": "other"}', "name_mismatch", "name"),
+        (b'{"aud": "bear-002"}', "wrong_bear", "aud"),
+        (b'{"id": ""}', "invalid", "id"),
+        (b'{"data": 5}', "invalid", "data"),
+        (b'{"data": {}, "data": {}}', "repeated_key", "data"),
+        (b'{"data": [[[[[]]]]]}', "too_deep", None),
+        (b" " * 1025, "payload_too_large", None),
+        (b"x" * 3_000_000, "payload_too_large", None),
+    ],
+)
+async def test_bad_input_is_recorded_as_refused_and_answered(
+    served: Served, body: bytes, code: str, field: str | None
+) -> None:
+    status, answer = await away(raw, served, "POST", "/commands/mute", body)
+    assert status == 422
+    [refusal] = served.commands.refused
+    assert (refusal.rejection.code, refusal.rejection.field) == (code, field)
+    assert (refusal.origin, refusal.name) == (Origin.SOCKET, "mute")
+    assert f'"seq":{1001}'.encode() in answer.replace(b" ", b"")
+
+
+async def test_a_refusal_keeps_the_id_that_could_be_read(served: Served) -> None:
+    reply = await away(served.client.command, "mute", {"id": ID, "colour": "red"})
+    assert reply.body["command_id"] == ID
+    assert reply.body["error"]["field"] == "colour"
+
+
+async def test_a_name_that_is_none_is_refused(served: Served) -> None:
+    reply = await away(served.client.command, "Mute the bear!", {})
+    assert reply.status == 422
+    assert served.commands.refused[0].name is None
+
+
+async def test_a_query_is_answered(served: Served) -> None:
+    reply = await away(served.client.query, "get_bear_state", {"data": {"a": 1}})
+    assert (reply.status, reply.body["data"], reply.body["seq"]) == (200, {"a": 1}, 7)
+    [(envelope, origin)] = served.queries.asked
+    assert reply.body["query_id"] == str(envelope.id)
+    assert origin is Origin.SOCKET
+
+
+async def test_a_refused_query_says_so(served: Served) -> None:
+    served.queries.error = ErrorDetail(code="unknown_child", message="no such child")
+    reply = await away(served.client.query, "get_child_profile", {})
+    assert (reply.status, reply.body["error"]["code"]) == (422, "unknown_child")
+
+
+async def test_a_query_that_cannot_be_read_is_answered_and_not_recorded(served: Served) -> None:
+    reply = await away(served.client.query, "get_bear_state", {"aud": "bear-002"})
+    assert (reply.status, reply.body["error"]["code"]) == (422, "wrong_bear")
+    assert served.commands.refused == []
+    assert served.queries.asked == []
+
+
+async def test_a_simulated_button_can_be_pressed(served: Served) -> None:
+    reply = await away(served.client.press, "belly")
+    assert reply == Reply(200, {"button": "belly", "seq": 12})
+
+
+async def test_an_unknown_button_is_not_found_and_the_known_ones_are_listed(
+    served: Served,
+) -> None:
+    reply = await away(served.client.press, "nose")
+    assert reply.status == 404
+    assert "belly" in reply.body["error"]["message"]
+
+
+@pytest.mark.parametrize(("code", "status"), [("bounced", 409), ("muted", 422)])
+async def test_a_press_that_does_not_count_says_why(tmp_path: Path, code: str, status: int) -> None:
+    pins = FakePins()
+    pins.rejection = CommandRejected(code, "no")
+    async with serving(Served(tmp_path, pins)) as served:
+        reply = await away(served.client.press, "belly")
+    assert (reply.status, reply.body["error"]["code"]) == (status, code)
+
+
+async def test_real_pins_cannot_be_pressed(tmp_path: Path) -> None:
+    async with serving(Served(tmp_path)) as served:
+        reply = await away(served.client.press, "belly")
+    assert (reply.status, reply.body["error"]["code"]) == (409, "not_simulated")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LogOverloaded(5, 1.0), "overloaded"),
+        (LogPoisoned("fsync", Path("log"), OSError(5, "broken")), "log_failed"),
+    ],
+)
+async def test_a_log_that_cannot_take_more_is_a_clear_503(
+    served: Served, error: Any, code: str
+) -> None:
+    served.commands.error = error
+    reply = await away(served.client.command, "mute", {})
+    assert (reply.status, reply.body["error"]["code"]) == (503, code)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, b"not_found"),
+        ("GET", "/commands/mute", 405, b"method_not_allowed"),
+        ("GET", "/events?from=0", 422, b"invalid"),
+        ("GET", "/events?from=-1", 422, b"invalid"),
+        ("GET", "/events?from=abc", 422, b"invalid"),
+        ("GET", "/events?from=99999999999999999999999", 422, b"invalid"),
+    ],
+)
+async def test_a_wrong_request_is_answered_with_a_json_error(
+    served: Served, method: str, target: str, status: int, code: bytes
+) -> None:
+    answered, body = await away(raw, served, method, target)
+    assert answered == status
+    assert b'"' + code + b'"' in body
+
+
+async def test_status_and_health_answer(served: Served) -> None:
+    assert (await away(served.client.status)).body["bear"] == "bear-001"
+    assert (await away(raw, served, "GET", "/health"))[0] == 200
+
+
+def take(events: Iterator[dict[str, Any]], count: int) -> list[int]:
+    return [next(events)["seq"] for _ in range(count)]
+
+
+async def test_events_come_from_the_number_asked_for_and_then_live(served: Served) -> None:
+    served.view.tell(3)
+    events = served.client.events(2)
+    assert await away(take, events, 2) == [2, 3]
+    live = asyncio.create_task(away(take, events, 1))
+    await asyncio.sleep(0)
+    served.view.tell(1)
+    assert await live == [4]
+    await away(events.close)  # type: ignore[attr-defined]
+
+
+async def test_an_event_with_a_line_break_in_it_stays_one(served: Served) -> None:
+    served.view.tell(1, padding="one\ndata: {}\n\n\r\u2028two")
+    events = served.client.events(1)
+    assert (await away(next, events))["text"] == "one\ndata: {}\n\n\r\u2028two"
+    await away(events.close)  # type: ignore[attr-defined]
+
+
+async def test_listeners_are_limited_and_a_place_is_free_again_when_one_leaves(
+    served: Served,
+) -> None:
+    served.view.tell(1)
+    first, second, third = (served.client.events(1) for _ in range(3))
+    await away(next, first)
+    await away(next, second)
+    with pytest.raises(RequestRefused) as caught:
+        await away(next, third)
+    assert caught.value.reply.status == 503
+    assert caught.value.reply.body["error"]["code"] == "too_many_listeners"
+    await away(first.close)  # type: ignore[attr-defined]
+    await until(lambda: served.api._listeners == 1)
+    fourth = served.client.events(1)
+    assert (await away(next, fourth))["seq"] == 1
+    for events in (second, fourth):
+        await away(events.close)  # type: ignore[attr-defined]
+
+
+async def test_a_listener_that_does_not_read_holds_back_only_its_own_stream(
+    served: Served,
+) -> None:
+    served.view.tell(2000, padding="x" * 10_000)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.connect(str(served.client.path))
+        listener.sendall(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await until(lambda: served.view.given > 10)
+        assert (await away(served.client.status)).ok
+        before = served.view.given
+        for _ in range(5):
+            assert (await away(served.client.status)).ok
+        assert served.view.given == before < 200
+
+
+async def test_too_many_connections_get_an_answer_and_no_place(served: Served) -> None:
+    with ExitStack() as stack:
+        for _ in range(6):
+            idle = stack.enter_context(socket.socket(socket.AF_UNIX))
+            idle.connect(str(served.client.path))
+        reply = await away(served.client.status)
+    assert (reply.status, reply.body["error"]["code"]) == (503, "http_503")
+    while not (await away(served.client.status)).ok:
+        pass  # until the places are free again
+
+
+async def test_who_leaves_in_the_middle_of_a_request_harms_nobody(served: Served) -> None:
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(served.client.path))
+        caller.sendall(b"POST /commands/mute HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
+    assert (await away(served.client.status)).ok
+    assert served.commands.refused == []
+
+
+async def test_nonsense_instead_of_http_harms_nobody(served: Served) -> None:
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(served.client.path))
+        caller.sendall(b"\x00\xff\n\n" * 100)
+    assert (await away(served.client.status)).ok
+
+
+async def test_it_stops_with_streams_open_and_removes_the_socket(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    served.view.tell(2000, padding="x" * 10_000)
+    async with serving(served):
+        events = served.client.events(2000)
+        await away(next, events)
+        stuck = socket.socket(socket.AF_UNIX)
+        stuck.connect(str(served.client.path))
+        stuck.sendall(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await until(lambda: served.api._listeners == 2)
+        idle = socket.socket(socket.AF_UNIX)
+        idle.connect(str(served.client.path))
+    assert await away(list, events) == []
+    assert not served.client.path.exists()
+    for listener in (stuck, idle):
+        listener.close()
+
+
+async def test_the_signals_stay_with_the_daemon(tmp_path: Path) -> None:
+    before = [signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)]
+    async with serving(Served(tmp_path)) as served:
+        assert (await away(served.client.status)).ok
+        assert [signal.getsignal(sign) for sign in (signal.SIGTERM, signal.SIGINT)] == before

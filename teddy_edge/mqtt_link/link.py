@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from teddy_edge.backoff import Backoff
 from teddy_edge.errors import LinkError
@@ -99,8 +99,6 @@ class MqttLink:
             try:
                 await self._serve_one_connection()
             except LinkError as error:
-                if _is_being_cancelled():  # a task group forgets it where a child failed as well
-                    raise asyncio.CancelledError from error
                 wait_s = backoff.next_s(self._held_s())
                 logger.warning("%s; next try in %.1f s", error, wait_s)
             finally:
@@ -119,22 +117,27 @@ class MqttLink:
             next((lane for lane in lanes if lane.subscription.matches(topic)), rest).put(delivery)
 
         connection = OneConnection(self._settings, self._client_id, self._will, deliver)
+        tasks = _Tasks()
         try:
             await connection.open()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(connection.until_it_ends(), name="link end")
-                tasks.create_task(connection.watch(), name="link watchdog")
-                for lane in [*lanes, rest]:
-                    name = f"link {lane.subscription.topic_filter}"
-                    tasks.create_task(lane.run(connection, tasks), name=name)
-                await connection.subscribe([(s.topic_filter, s.qos) for s in self._subscriptions])
-                self._announce(connection)
-                for name, session in self._sessions.items():
-                    tasks.create_task(_call(session, connection), name=name)
-        except BaseExceptionGroup as group:
-            raise _what_ended_it(group) from group
+            tasks.start("link end", connection.until_it_ends())
+            tasks.start("link watchdog", connection.watch())
+            for lane in [*lanes, rest]:
+                name = f"link {lane.subscription.topic_filter}"
+                tasks.start(name, lane.run(connection, tasks))
+            tasks.start("link sessions", self._begin(connection, tasks))
+            await tasks.failed.wait()
         finally:
+            await tasks.stop()
             connection.close()
+            tasks.raise_defect()
+        raise tasks.errors[0]
+
+    async def _begin(self, connection: OneConnection, tasks: _Tasks) -> None:
+        await connection.subscribe([(each.topic_filter, each.qos) for each in self._subscriptions])
+        self._announce(connection)
+        for name, session in self._sessions.items():
+            tasks.start(name, _call(session, connection))
 
     def _announce(self, connection: OneConnection) -> None:
         self._connected_at = time.monotonic()
@@ -153,12 +156,12 @@ class _Lane:
     def put(self, delivery: Delivery) -> None:
         self._queue.put_nowait(delivery)
 
-    async def run(self, connection: Connection, tasks: asyncio.TaskGroup) -> None:
+    async def run(self, connection: Connection, tasks: _Tasks) -> None:
         name = f"handler {self.subscription.topic_filter}"
         while True:
             delivery = await self._queue.get()
             await self._slots.acquire()
-            tasks.create_task(self._handle(connection, delivery), name=name)
+            tasks.start(name, self._handle(connection, delivery))
 
     async def _handle(self, connection: Connection, delivery: Delivery) -> None:
         try:
@@ -169,6 +172,44 @@ class _Lane:
             delivery.let_go()
 
 
+class _Tasks:
+    """The tasks of one connection. Unlike a TaskGroup it keeps a cancellation and a failure apart.
+
+    (On Python 3.11 a group whose child fails leaves its parent marked as being cancelled.)
+    """
+
+    def __init__(self) -> None:
+        self.failed = asyncio.Event()
+        self.errors: list[BaseException] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._note_its_end)
+
+    def _note_its_end(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.errors += _leaves(error)
+            self.failed.set()
+
+    async def stop(self) -> None:
+        """Cancel them all and wait for their ends."""
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running)
+            await asyncio.sleep(0)  # their ends are noted by callbacks
+
+    def raise_defect(self) -> None:
+        """Raise what is not the link's own trouble; it is never swallowed."""
+        for error in self.errors:
+            if not isinstance(error, LinkError):
+                raise error
+
+
 async def _call(session: Session, connection: Connection) -> None:
     await session(connection)
 
@@ -176,17 +217,6 @@ async def _call(session: Session, connection: Connection) -> None:
 async def _not_ours(_connection: Connection, _message: Incoming) -> None:
     """Take what an earlier version of us subscribed to: unacknowledged it would hold a place."""
     logger.warning("dropped a message on a topic that nothing here subscribes to")
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _what_ended_it(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Choose the error to report: one that is not the link's own comes first."""
-    leaves = list(_leaves(group))
-    return next((leaf for leaf in leaves if not isinstance(leaf, LinkError)), leaves[0])
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -1,0 +1,135 @@
+"""The other ends of a link: a broker that misbehaves as told, and a wire that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ = 1, 2, 3, 4, 8, 9, 12
+NOT_AUTHORISED = 0x87
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def packet(kind: int, body: bytes, flags: int = 0) -> bytes:
+    """Frame an MQTT packet."""
+    length, digits = len(body), bytearray()
+    while True:
+        length, digit = divmod(length, 128)
+        digits.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes([kind << 4 | flags]) + bytes(digits) + body
+
+
+def publish_packet(topic: bytes, payload: bytes, packet_id: int) -> bytes:
+    """Make a QoS 1 PUBLISH without properties."""
+    head = len(topic).to_bytes(2, "big") + topic + packet_id.to_bytes(2, "big") + b"\0"
+    return packet(PUBLISH, head + payload, flags=0b0010)
+
+
+async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read a packet's kind and body."""
+    kind = (await reader.readexactly(1))[0] >> 4
+    length = shift = 0
+    while True:
+        digit = (await reader.readexactly(1))[0]
+        length |= (digit & 0x7F) << shift
+        shift += 7
+        if not digit & 0x80:
+            return kind, await reader.readexactly(length)
+
+
+@dataclass
+class RawBroker:
+    """Speaks as much MQTT 5 as a test needs, and as wrongly."""
+
+    connack_code: int = 0
+    suback_code: int = 1
+    kicks: bool = False
+    """Close every connection right after its CONNACK."""
+    answers_publish: bool = True
+    sends: list[bytes] = field(default_factory=list)
+    """What follows the SUBACK."""
+    connections: int = 0
+    acknowledged: list[int] = field(default_factory=list)
+    port: int = 0
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[RawBroker]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        async with server:
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                kind, body = await read_packet(reader)
+                writer.write(self._answer(kind, body))
+                if kind == CONNECT and self.kicks:
+                    break
+                if kind == SUBSCRIBE:
+                    writer.write(b"".join(self.sends))
+        writer.close()
+
+    def _answer(self, kind: int, body: bytes) -> bytes:
+        if kind == CONNECT:
+            return packet(CONNACK, bytes([0, self.connack_code, 0]))
+        if kind == SUBSCRIBE:
+            return packet(SUBACK, body[:2] + bytes([0, self.suback_code]))
+        if kind == PUBLISH and self.answers_publish:
+            topic_bytes = int.from_bytes(body[:2], "big")
+            return packet(PUBACK, body[2 + topic_bytes : 4 + topic_bytes])
+        if kind == PUBACK:
+            self.acknowledged.append(int.from_bytes(body[:2], "big"))
+        return packet(PINGREQ + 1, b"") if kind == PINGREQ else b""
+
+
+class Wire:
+    """A TCP proxy in front of a broker: it can be cut, or fall silent with both ends open."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.connections = 0
+        self._broker_port = port
+        self._passes = asyncio.Event()
+        self._passes.set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @contextlib.asynccontextmanager
+    async def laid(self) -> AsyncIterator[Wire]:
+        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        async with server:
+            yield self
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset every connection, both ways, without a goodbye."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def fall_silent(self) -> None:
+        """Pass nothing on any more."""
+        self._passes.clear()
+
+    def speak_again(self) -> None:
+        """Pass everything on again."""
+        self._passes.set()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
+        self._writers += [writer, broker_writer]
+        await asyncio.gather(self._pump(reader, broker_writer), self._pump(broker_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await self._passes.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()

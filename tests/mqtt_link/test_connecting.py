@@ -1,0 +1,225 @@
+"""Connecting, losing the connection, and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+
+import aiomqtt
+import pytest
+
+from teddy_edge.errors import LinkRefused
+from teddy_edge.fleet.broker import Mosquitto
+from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Session, Subscription, Will
+from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
+from tests.mqtt_link.peers import NOT_AUTHORISED, RawBroker, Wire
+
+
+async def ignore(_: Connection, __: Incoming) -> None:
+    return
+
+
+def link_to(port: int, *, session: Session | None = None, **changes: object) -> MqttLink:
+    return MqttLink(
+        settings_for(port, **changes),
+        "bear",
+        subscriptions=[Subscription("to/bear", ignore)],
+        sessions={} if session is None else {"session": session},
+        will=Will("bear/status", b"offline"),
+    )
+
+
+async def test_a_killed_broker_is_found_again_and_work_goes_on(broker: Mosquitto) -> None:
+    connections: list[Connection] = []
+
+    async def session(connection: Connection) -> None:
+        connections.append(connection)
+        await connection.publish("from/bear", b"hello")
+        await asyncio.Event().wait()
+
+    link = link_to(broker.port, session=session)
+    async with running(link):
+        for count in range(1, 4):
+            await until(lambda: len(connections) == count and link.connected)  # noqa: B023
+            broker.kill()
+            await until(lambda: not link.connected)
+            broker.start()
+        await until(lambda: link.connected)
+    assert len(set(connections)) == len(connections)
+
+
+async def test_a_session_is_told_whether_the_broker_kept_ours(broker: Mosquitto) -> None:
+    present: list[bool] = []
+
+    async def session(connection: Connection) -> None:
+        present.append(connection.session_present)
+
+    async with Wire(broker.port).laid() as wire:
+        link = link_to(wire.port, session=session)
+        async with running(link):
+            await until(lambda: len(present) == 1)
+            wire.cut()
+            await until(lambda: len(present) == 2)
+    assert present == [False, True]
+
+
+async def test_a_broker_that_kicks_after_accepting_is_not_hammered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(delay: float) -> None:
+        waits.append(delay)
+        await sleep(0)
+
+    monkeypatch.setattr("teddy_edge.mqtt_link.link.asyncio.sleep", noted)
+    async with RawBroker(kicks=True).serving() as raw:
+        link = link_to(raw.port, backoff_s_min=1.0, backoff_s_max=60.0)
+        task = asyncio.create_task(link.run())
+        while raw.connections < 40:
+            await sleep(0.005)
+        task.cancel()
+        await asyncio.wait((task,))
+    backoffs = [wait for wait in waits if wait >= 1.0]
+    assert max(backoffs) <= 60.0
+    assert sum(backoffs[-20:]) / 20 > 5.0
+
+
+async def test_a_wire_that_falls_silent_is_given_up(broker: Mosquitto) -> None:
+    async with Wire(broker.port).laid() as wire:
+        link = link_to(wire.port, keepalive_s=1, timeout_s=1.0)
+        async with running(link):
+            await until(lambda: link.connected)
+            wire.fall_silent()
+            await until(lambda: not link.connected)
+            wire.speak_again()
+            await until(lambda: link.connected)
+
+
+async def test_a_quiet_but_healthy_connection_is_kept(broker: Mosquitto) -> None:
+    async with Wire(broker.port).laid() as wire:
+        link = link_to(wire.port, keepalive_s=1)
+        async with running(link):
+            await until(lambda: link.connected)
+            await asyncio.sleep(3)
+        assert wire.connections == 1
+
+
+async def test_a_refused_subscription_is_reported_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with RawBroker(suback_code=NOT_AUTHORISED).serving() as raw:
+        link = link_to(raw.port)
+        with caplog.at_level(logging.WARNING):
+            async with running(link):
+                await until(lambda: raw.connections >= 3)
+                assert not link.connected
+    assert "the broker refused to subscribe to to/bear: Not authorized" in caplog.text
+
+
+async def test_a_refused_connection_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    async with RawBroker(connack_code=NOT_AUTHORISED).serving() as raw:
+        with caplog.at_level(logging.WARNING):
+            async with running(link_to(raw.port)):
+                await until(lambda: raw.connections >= 2)
+    assert re.search(r"refused to connect to 127.0.0.1:\d+: Not authorized", caplog.text)
+
+
+@pytest.mark.parametrize("where", ["handler", "session"])
+async def test_a_defect_ends_the_link_as_it_is(
+    broker: Mosquitto, other: aiomqtt.Client, where: str
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError(where)
+
+    async def idle(_: Connection) -> None:
+        return
+
+    link = MqttLink(
+        settings_for(broker.port),
+        "bear",
+        subscriptions=[Subscription("to/bear", fail)],
+        sessions={"session": fail if where == "session" else idle},
+    )
+    task = asyncio.create_task(link.run())
+    await until(lambda: link.connected or task.done())
+    await other.publish("to/bear", b"", qos=1)
+    with pytest.raises(ZeroDivisionError, match=where):
+        await asyncio.wait_for(task, TIMEOUT_S)
+    assert not link.connected
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_the_will_is_published_when_the_link_stops_and_when_it_breaks(
+    broker: Mosquitto, other: aiomqtt.Client, *, clean: bool
+) -> None:
+    await other.subscribe("bear/status", qos=1)
+    async with Wire(broker.port).laid() as wire:
+        link = link_to(wire.port, backoff_s_min=5.0)
+        async with running(link):
+            await until(lambda: link.connected)
+            if not clean:
+                wire.cut()
+                await until(lambda: not link.connected)
+    message = await asyncio.wait_for(anext(other.messages), TIMEOUT_S)
+    assert message.payload == b"offline"
+
+
+async def test_a_link_that_is_stopped_while_it_connects_closes_its_socket() -> None:
+    """The broker takes the connection and never answers."""
+    taken, closed = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.set()
+        await reader.read()
+        writer.close()
+        closed.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        async with running(link_to(server.sockets[0].getsockname()[1])):
+            await taken.wait()
+        await asyncio.wait_for(closed.wait(), TIMEOUT_S)
+
+
+async def test_a_publish_that_an_acl_forbids_is_refused(
+    tmp_path: object, broker: Mosquitto
+) -> None:
+    assert broker.config_file.parent.is_dir()
+    acl = broker.config_file.with_name("acl")
+    acl.write_text("topic readwrite to/#\n")
+    broker.stop()
+    refused: asyncio.Future[LinkRefused] = asyncio.get_running_loop().create_future()
+
+    async def session(connection: Connection) -> None:
+        await connection.publish("to/anyone", json.dumps({}).encode())
+        try:
+            await connection.publish("elsewhere", b"")
+        except LinkRefused as error:
+            refused.set_result(error)
+
+    with Mosquitto(broker.config_file.parent, lines=[f"acl_file {acl}"]) as guarded:
+        async with running(link_to(guarded.port, session=session)):
+            error = await asyncio.wait_for(refused, TIMEOUT_S)
+    assert (error.operation, error.topic, error.reason) == (
+        "publish to",
+        "elsewhere",
+        "Not authorized",
+    )
+
+
+async def test_many_publishes_at_once_all_arrive(broker: Mosquitto, other: aiomqtt.Client) -> None:
+    await other.subscribe("from/bear", qos=1)
+
+    async def session(connection: Connection) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(1000):
+                tasks.create_task(connection.publish("from/bear", str(number).encode()))
+
+    async with running(link_to(broker.port, session=session)):
+        async with asyncio.timeout(TIMEOUT_S):
+            arrived = [(await anext(other.messages)).payload for _ in range(1000)]
+    assert sorted(map(int, map(bytes.decode, arrived))) == list(range(1000))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from teddy_edge.errors import SettingProblem, SettingsError
@@ -26,6 +26,8 @@ CONFIG_VARIABLE = "TEDDY_EDGE_CONFIG"
 BearId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ButtonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 GpioPin = Annotated[int, Field(ge=0, le=27)]
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+"""Made absolute at once: the pin library may change the directory of the process later."""
 
 
 class Section(BaseModel):
@@ -37,14 +39,14 @@ class Section(BaseModel):
 class BrokerSettings(Section):
     """The MQTT broker."""
 
-    host: str = "localhost"
+    host: str = Field("localhost", pattern=r"^\S+$")
     port: int = Field(1883, ge=1, le=65535)
     username: str | None = None
     password: SecretStr | None = None
     tls: bool = False
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: AbsolutePath | None = None
+    certificate_file: AbsolutePath | None = None
+    key_file: AbsolutePath | None = None
     keepalive_s: int = Field(30, ge=5, le=3600)
     timeout_s: float = Field(10.0, gt=0, le=120)
     session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=0xFFFFFFFE)
@@ -56,7 +58,7 @@ class BrokerSettings(Section):
 class LogSettings(Section):
     """The event log."""
 
-    segment_bytes_max: int = Field(4 * 1024 * 1024, ge=4096, le=64 * 1024**2)
+    segment_bytes_max: int = Field(4 * 1024 * 1024, ge=512, le=64 * 1024**2)
     record_bytes_max: int = Field(128 * 1024, ge=1024, le=1024**2)
     queue_records_max: int = Field(4096, ge=1, le=1_000_000)
     queue_bytes_max: int = Field(8 * 1024**2, ge=4096, le=256 * 1024**2)
@@ -130,8 +132,8 @@ class Settings(BaseSettings):
     )
 
     bear: BearId = "bear-001"
-    data_directory: Path = Path("/var/lib/teddy-edge")
-    socket: Path | None = None
+    data_directory: AbsolutePath = Path("/var/lib/teddy-edge")
+    socket: AbsolutePath | None = None
     broker: BrokerSettings = BrokerSettings()
     log: LogSettings = LogSettings()
     commands: CommandSettings = CommandSettings()

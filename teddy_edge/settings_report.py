@@ -73,8 +73,11 @@ class SettingsReport:
             elif path[-1] == "[key]":
                 yield self._problem(path[:-1], "this name", self._known_keys(path[:-2]))
             else:
-                accepted = _described(self._schema_at(path) or {})
-                yield self._problem(path, _shown(path, detail["input"]), accepted)
+                yield self._problem(path, _shown(path, detail["input"]), self.accepted(path))
+
+    def accepted(self, path: KeyPath) -> str:
+        """Say what a key accepts, in the words of every complaint about it."""
+        return _described(self._schema_at(path) or {})
 
     def _problem(
         self, path: KeyPath, given: str, accepted: str, source: str | None = None
@@ -139,6 +142,8 @@ def _described(schema: Schema) -> str:
         return "one of " + ", ".join(json.dumps(value) for value in schema["enum"])
     if "pattern" in schema:
         return f"text like {schema['pattern']}"
+    if schema.get("format") == "path":
+        return "a path"
     kinds = {
         "integer": "a whole number" + _range(schema),
         "number": "a number" + _range(schema),

@@ -20,12 +20,10 @@ class Presence:
 
     @property
     def will(self) -> Will:
-        """What the broker publishes when the bear is gone without a word."""
-        return Will(self._topics.status, self._payload(online=False))
+        """What the broker publishes when the bear is gone; only what will still be true then."""
+        return Will(self._topics.status, json.dumps({"online": False}).encode())
 
     async def run(self, connection: Connection) -> None:
         """Say the birth. The broker says the will, after a clean stop too."""
-        await connection.publish(self._topics.status, self._payload(online=True), retain=True)
-
-    def _payload(self, *, online: bool) -> bytes:
-        return json.dumps({"online": online, **self._facts()}).encode()
+        birth = json.dumps({"online": True, **self._facts()}).encode()
+        await connection.publish(self._topics.status, birth, retain=True)

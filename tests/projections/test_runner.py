@@ -15,6 +15,7 @@ from teddy_edge.projections import (
     BearProjection,
     ChildProjection,
     ChildProjectionManager,
+    Projection,
     ReadModelStore,
 )
 from teddy_edge.projections.store import Row
@@ -32,7 +33,7 @@ async def open_read_models(
     child = ChildProjection()
     child.version = child_version
     store = ReadModelStore(directory, 100_000)
-    projections = [BearProjection(), child]
+    projections: list[Projection] = [BearProjection(), child]
     read_models = ChildProjectionManager(log, store, projections, SETTINGS, FakeClock())
     await read_models.open()
     yield read_models

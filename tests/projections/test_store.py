@@ -12,6 +12,7 @@ import pytest
 
 from teddy_edge.errors import ReadModelError
 from teddy_edge.projections import ReadModelStore
+from teddy_edge.projections.store import Row
 
 ROW_BYTES_MAX = 100_000
 
@@ -61,7 +62,7 @@ async def test_a_row_over_the_limit_is_refused_and_nothing_of_its_transaction_st
     tmp_path: Path,
 ) -> None:
     store = await opened(tmp_path / "rows")
-    rows = {"child/1": {"a": 1}, "child/2": {"text": "x" * ROW_BYTES_MAX}}
+    rows: dict[str, Row | None] = {"child/1": {"a": 1}, "child/2": {"text": "x" * ROW_BYTES_MAX}}
     with pytest.raises(ReadModelError, match="over 100000"):
         await store.write(rows, {"seq": 2})
     assert await store.keys() == []

@@ -1,0 +1,104 @@
+"""A batch of records on the wire."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+import zlib
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from teddy_edge.errors import WireError
+from teddy_edge.eventlog import StoredRecord, next_chain
+from teddy_edge.sync.wire import EventBatch, WireRecord, batch_of, decode_batch, encode_batch
+
+EPOCH = uuid.UUID(int=7)
+BYTES_MAX = 100_000
+
+
+def stored(first_seq: int, count: int) -> list[StoredRecord]:
+    records = []
+    chain = b"before".ljust(16, b"\0")
+    for seq in range(first_seq, first_seq + count):
+        after = next_chain(chain, seq, 5, b"body %d" % seq)
+        records.append(StoredRecord(seq, 5, b"body %d" % seq, chain, after))
+        chain = after
+    return records
+
+
+def test_a_batch_comes_back_as_it_was_sent() -> None:
+    batch = batch_of(EPOCH, stored(11, 5))
+    back = decode_batch(encode_batch(batch), BYTES_MAX)
+    assert back == batch
+    assert (back.first_seq, back.last_seq, back.epoch) == (11, 15, EPOCH)
+    back.verify()
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [WireRecord(11, 5, b"body 11"), WireRecord(12, 5, b"forged")],
+        [WireRecord(11, 4, b"body 11"), WireRecord(12, 5, b"body 12")],
+        [WireRecord(12, 5, b"body 12"), WireRecord(11, 5, b"body 11")],
+        [WireRecord(12, 5, b"body 12")],
+    ],
+)
+def test_a_record_changed_moved_or_left_out_breaks_the_chain(records: list[WireRecord]) -> None:
+    batch = dataclasses.replace(batch_of(EPOCH, stored(11, 2)), records=records)
+    with pytest.raises(WireError, match="chain"):
+        batch.verify()
+
+
+def test_a_hole_in_the_log_ends_a_batch() -> None:
+    records = [*stored(1, 3), *stored(7, 2)]
+    batch = batch_of(EPOCH, records)
+    assert (batch.first_seq, batch.last_seq) == (1, 3)
+
+
+def packed(**changes: object) -> bytes:
+    content = msgpack.unpackb(zlib.decompress(encode_batch(batch_of(EPOCH, stored(1, 2)))))
+    return zlib.compress(msgpack.packb({**content, **changes}))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"not zlib",
+        zlib.compress(b""),
+        zlib.compress(b"\xc1"),
+        zlib.compress(msgpack.packb([1])),
+        zlib.compress(msgpack.packb({"v": 1})),
+        packed(v=2),
+        packed(epoch=b"short"),
+        packed(first_seq=5),
+        packed(last_seq=1),
+        packed(records=[]),
+        packed(records=[[1, b"x", b"y"], [1, b"x"]]),
+        packed(records=5),
+        packed(extra=1),
+        packed() + b"more",
+        packed()[:-5],
+    ],
+)
+def test_what_is_no_batch_is_refused(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        decode_batch(payload, BYTES_MAX)
+
+
+def test_a_batch_that_unpacks_to_too_much_is_refused() -> None:
+    bomb = zlib.compress(b"\0" * 10 * BYTES_MAX)
+    with pytest.raises(WireError, match="over 100000 bytes"):
+        decode_batch(bomb, BYTES_MAX)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_more_than_be_refused(payload: bytes) -> None:
+    try:
+        batch = decode_batch(zlib.compress(payload), BYTES_MAX)
+    except WireError:
+        return
+    assert isinstance(batch, EventBatch)

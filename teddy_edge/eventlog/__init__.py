@@ -17,9 +17,19 @@ and the recovery rules are in docs/log-format.md.
 """
 
 from teddy_edge.eventlog.cursor import Cursor
-from teddy_edge.eventlog.frame import Entry
+from teddy_edge.eventlog.frame import Entry, next_chain
 from teddy_edge.eventlog.log import EventLog
-from teddy_edge.eventlog.recovery import Damage, Gap, RecoveryReport
+from teddy_edge.eventlog.recovery import RecoveryReport
 from teddy_edge.eventlog.segment import StoredRecord
+from teddy_edge.eventlog.survey import Damage, Gap
 
-__all__ = ["Cursor", "Damage", "Entry", "EventLog", "Gap", "RecoveryReport", "StoredRecord"]
+__all__ = [
+    "Cursor",
+    "Damage",
+    "Entry",
+    "EventLog",
+    "Gap",
+    "RecoveryReport",
+    "StoredRecord",
+    "next_chain",
+]

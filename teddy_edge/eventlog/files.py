@@ -6,12 +6,16 @@ can stand in. Every method raises `OSError` as the system does; nothing here ret
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import Protocol
 
 from teddy_edge.errors import LogLocked
+
+BLOCK_BYTES = 512
+"""The least that a device reads at once."""
 
 NEW = ".new"
 """The suffix of a file that is being made; it gets its name when it is whole and synced."""
@@ -182,12 +186,36 @@ class SystemFiles:
 
 
 def read_whole(files: Files, path: Path) -> bytes:
-    """Read a file from end to end."""
+    """Read a file from end to end, with zeros where the device cannot read it."""
     file = files.open(path)
     try:
-        return file.read(0, file.size_bytes())
+        return _read_what_can_be(file, 0, file.size_bytes())
     finally:
         file.close()
+
+
+def read_bytes(files: Files, path: Path, offset_bytes: int, size_bytes: int) -> bytes:
+    """Read a part of a file, with zeros where the device cannot read it."""
+    file = files.open(path)
+    try:
+        return _read_what_can_be(file, offset_bytes, size_bytes)
+    finally:
+        file.close()
+
+
+def _read_what_can_be(file: File, offset_bytes: int, size_bytes: int) -> bytes:
+    """Read in one go; where that fails, block by block, so that one bad block costs only itself."""
+    try:
+        return file.read(offset_bytes, size_bytes)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+    if size_bytes <= BLOCK_BYTES:
+        return bytes(size_bytes)
+    first_bytes = max(size_bytes // 2 // BLOCK_BYTES, 1) * BLOCK_BYTES
+    return _read_what_can_be(file, offset_bytes, first_bytes) + _read_what_can_be(
+        file, offset_bytes + first_bytes, size_bytes - first_bytes
+    )
 
 
 def write_whole(files: Files, path: Path, data: bytes) -> None:

@@ -14,16 +14,16 @@ from typing import Final
 from uuid import UUID
 
 from teddy_edge.errors import LogClosed, LogOverloaded, RecordTooLarge
-from teddy_edge.eventlog.files import Files, Lock, SystemFiles
+from teddy_edge.eventlog.files import Files, Lock, SystemFiles, read_whole
 from teddy_edge.eventlog.frame import POSITION_MAX, Entry
 from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
 from teddy_edge.eventlog.segment import (
     Region,
     Segment,
     StoredRecord,
-    build_index,
     read_region,
 )
+from teddy_edge.eventlog.survey import describe, survey
 from teddy_edge.eventlog.writer import Append, SegmentWriter, WriteQueue, framed_bytes, poisoning
 from teddy_edge.settings import LogSettings
 
@@ -239,9 +239,13 @@ class EventLog:
         return self._find(seq, records_max, bytes_max)
 
     def _index(self, segment: Segment) -> None:
-        marks = build_index(self._files, segment)
+        """Scan a finished segment for its marks; what is found damaged in it joins the report."""
+        found = survey(read_whole(self._files, segment.path), segment.salt, segment.first_seq)
+        fresh = segment.emptied()
+        gaps = describe(fresh, found.frames)
         with self._guard:
-            segment.marks = marks
+            self.report.add(segment, fresh.record_count, found, gaps)
+            segment.marks, segment.record_count = fresh.marks, fresh.record_count
             self._indexed[segment.first_seq] = segment
             if len(self._indexed) > INDEXES_MAX:
                 self._indexed.popitem(last=False)[1].marks = None

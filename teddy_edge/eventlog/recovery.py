@@ -9,17 +9,16 @@ device, and a record behind a torn one would be lost with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID, uuid4
 from zlib import crc32
 
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import NEW, Files, read_whole, write_whole
-from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, FIRST, LAST, SEAL_BYTES, Frame
+from teddy_edge.eventlog.files import NEW, Files, read_bytes, read_whole, write_whole
+from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, SEAL_BYTES
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     Header,
@@ -28,41 +27,27 @@ from teddy_edge.eventlog.segment import (
     encode_header,
     file_name,
     first_seq_of,
-    read_bytes,
 )
+from teddy_edge.eventlog.survey import Damage, Gap, Survey, describe, survey
 from teddy_edge.settings import LogSettings
 
-EPOCH_NAME: Final = "epoch"
+ORIGIN_NAME: Final = "origin"
 LOCK_NAME: Final = "lock"
 TORN: Final = ".torn"
 DAMAGED: Final = ".damaged"
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Sequence numbers that were given and whose records are lost."""
+class Origin(NamedTuple):
+    """What a log is, beside its segments: its id, and where it begins."""
 
+    epoch: UUID
     first_seq: int
-    last_seq: int
-
-    @property
-    def record_count(self) -> int:
-        """How many."""
-        return self.last_seq - self.first_seq + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """Bytes of a segment that are no sound frame, between the first byte and the last frame."""
-
-    path: Path
-    offset_bytes: int
-    size_bytes: int
+    """The oldest record that must be there."""
 
 
 @dataclass(slots=True)
 class RecoveryReport:
-    """What was found when the log was opened."""
+    """What was found when the log was opened, and later in segments that were then first read."""
 
     torn_bytes: int = 0
     """What was cut from the end: writes that nobody was told of."""
@@ -70,11 +55,18 @@ class RecoveryReport:
     """Where the cut bytes are kept."""
     damage: list[Damage] = field(default_factory=list)
     quarantined: list[Path] = field(default_factory=list)
-    """Files that are kept aside under these names, because nothing in them can be read."""
+    """Where damaged files are kept as they were found."""
     gaps: list[Gap] = field(default_factory=list)
     """Lost records whose numbers are known. A gap is seen again as a jump in what is read."""
     missing_count: int = 0
     """All records that are lost between the first and the last, also those lost before."""
+
+    def add(self, segment: Segment, record_count: int, found: Survey, gaps: list[Gap]) -> None:
+        """Take up what a scan of a finished segment found, once."""
+        damage = [Damage(segment.path, offset, size) for offset, size in found.holes()]
+        self.damage += [item for item in damage if item not in self.damage]
+        self.gaps += [gap for gap in gaps if gap not in self.gaps]
+        self.missing_count += segment.record_count - record_count
 
     @property
     def complete(self) -> bool:
@@ -91,69 +83,6 @@ class Recovered:
     report: RecoveryReport
 
 
-@dataclass(slots=True)
-class Survey:
-    """What is in the bytes of a segment."""
-
-    header_is_sound: bool
-    frames: list[Frame]
-    size_bytes: int
-    """Where the last byte that is not zero ends."""
-
-    @property
-    def end_bytes(self) -> int:
-        """Where the last sound frame ends."""
-        return self.frames[-1].end_bytes if self.frames else HEADER_BYTES
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether everything in it is proven, and nothing follows."""
-        is_proven = not self.frames or self.frames[-1].is_seal
-        return self.header_is_sound and is_proven and self.size_bytes <= self.end_bytes
-
-    def holes(self) -> Iterator[tuple[int, int]]:
-        """Offset and size of what lies between the frames and is none."""
-        end = HEADER_BYTES
-        for frame in self.frames:
-            if frame.offset_bytes > end:
-                yield end, frame.offset_bytes - end
-            end = frame.end_bytes
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether something before the last sound frame is none."""
-        return not self.header_is_sound or any(True for _ in self.holes())
-
-    def survivors(self) -> list[Frame]:
-        """The frames to keep: all that were proven durable, and whole appends after those."""
-        if not self.frames:
-            return []
-        proven_seq = self.frames[-1].proven_seq
-        kept = [frame for frame in self.frames if frame.is_seal or frame.seq <= proven_seq]
-        return kept + list(_whole_appends(self.frames[len(kept) :]))
-
-
-def _whole_appends(frames: Iterable[Frame]) -> Iterator[Frame]:
-    together: list[Frame] = []
-    for frame in frames:
-        if frame.flags & FIRST:
-            together = []
-        elif not together or frame.seq != together[-1].seq + 1:
-            together = []
-            continue
-        together.append(frame)
-        if frame.flags & LAST:
-            yield from together
-            together = []
-
-
-def survey(data: bytes, header: Header, *, header_is_sound: bool) -> Survey:
-    """Read every frame in the bytes of a segment."""
-    salt = framing.salt_of(header.epoch, header.first_seq)
-    frames = list(framing.scan(data, HEADER_BYTES, salt, header.first_seq))
-    return Survey(header_is_sound, frames, len(data.rstrip(b"\0")))
-
-
 class Recovery:
     """One run over a directory that is locked."""
 
@@ -168,13 +97,13 @@ class Recovery:
         self._finish_renames()
         names = [n for n in self._files.names(self._directory) if first_seq_of(n) is not None]
         headers = {name: self._header(name) for name in names}
-        epoch = self._stored_epoch() or _commonest_epoch(headers.values())
-        segments = [] if epoch is None else self._segments(epoch, headers)
-        if epoch is None or not segments:
-            epoch, segments = self._new_log()
-        self._count_missing(segments)
+        origin = self._stored_origin() or self._restored_origin(headers)
+        segments = [] if origin is None else self._segments(origin.epoch, headers)
+        if origin is None or not segments:
+            origin, segments = self._new_log()
+        self._count_missing(origin, segments)
         self._bound_quarantine()
-        return Recovered(epoch, segments, self._report)
+        return Recovered(origin.epoch, segments, self._report)
 
     def _finish_renames(self) -> None:
         """Give a synced file the name that a crash kept from it; remove what was not finished."""
@@ -194,14 +123,22 @@ class Recovery:
         path = self._directory / name
         return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
 
-    def _stored_epoch(self) -> UUID | None:
-        if EPOCH_NAME not in self._files.names(self._directory):
+    def _stored_origin(self) -> Origin | None:
+        if ORIGIN_NAME not in self._files.names(self._directory):
             return None
-        return decode_epoch(read_whole(self._files, self._directory / EPOCH_NAME))
+        return decode_origin(read_whole(self._files, self._directory / ORIGIN_NAME))
+
+    def _restored_origin(self, headers: dict[str, Header | None]) -> Origin | None:
+        """Make the origin file again from what the segments say."""
+        epochs = Counter(header.epoch for header in headers.values() if header is not None)
+        if not epochs:
+            return None
+        epoch = epochs.most_common(1)[0][0]
+        origin = Origin(epoch, min(h.first_seq for h in headers.values() if h and h.epoch == epoch))
+        write_whole(self._files, self._directory / ORIGIN_NAME, encode_origin(origin))
+        return origin
 
     def _segments(self, epoch: UUID, headers: dict[str, Header | None]) -> list[Segment]:
-        if self._stored_epoch() is None:
-            write_whole(self._files, self._directory / EPOCH_NAME, encode_epoch(epoch))
         segments: list[Segment] = []
         for name, header in headers.items():
             before = segments[-1] if segments else None
@@ -231,13 +168,16 @@ class Recovery:
             if sealed is not None:
                 return sealed
         data = read_whole(self._files, path)
-        found = survey(data, header or assumed, header_is_sound=header is not None)
+        segment = Segment.empty(path, header or assumed)
+        found = survey(data, segment.salt, segment.first_seq)
         if header is None and not found.frames:
             return None
-        self._note_damage(path, found)
-        if is_last and not found.is_sealed:
-            return self._copy_survivors(path, data, header or assumed, found)
-        return self._describe(path, header or assumed, found.frames)
+        self._note_damage(path, found, header_is_sound=header is not None, is_last=is_last)
+        if not is_last or (header is not None and found.is_sealed):
+            self._report.gaps += describe(segment, found.frames)
+        else:
+            self._copy_survivors(segment, data, header or assumed, found)
+        return segment
 
     def _from_seal(self, path: Path, header: Header) -> Segment | None:
         """Know a finished segment by its last bytes, however many records it holds."""
@@ -257,31 +197,22 @@ class Recovery:
         segment.marks = None
         return segment
 
-    def _describe(self, path: Path, header: Header, frames: Iterable[Frame]) -> Segment:
-        segment = Segment.empty(path, header)
-        for frame in frames:
-            self._note_gap(segment.last_seq + 1, frame.seq - (not frame.is_seal))
-            segment.note_frame(frame)
-        return segment
-
-    def _copy_survivors(self, path: Path, data: bytes, header: Header, found: Survey) -> Segment:
+    def _copy_survivors(self, segment: Segment, data: bytes, header: Header, found: Survey) -> None:
         """Put what survives, and a seal, under the segment's name."""
         kept = found.survivors()
         content = encode_header(header)
         content += b"".join(data[frame.offset_bytes : frame.end_bytes] for frame in kept)
-        salt = framing.salt_of(header.epoch, header.first_seq)
-        frames = framing.scan(content, HEADER_BYTES, salt, header.first_seq)
-        segment = self._describe(path, header, frames)
+        frames = framing.scan(content, HEADER_BYTES, segment.salt, segment.first_seq)
+        self._report.gaps += describe(segment, frames)
         content += framing.encode_seal(
-            salt, segment.last_seq, segment.chain, segment.record_count
+            segment.salt, segment.last_seq, segment.chain, segment.record_count
         )  # fmt: skip
-        if found.is_damaged:
-            self._keep_damaged(path, data)
+        if any(damage.path == segment.path for damage in self._report.damage):
+            self._keep_damaged(segment.path, data)
         kept_end = kept[-1].end_bytes if kept else HEADER_BYTES
         self._keep_torn(segment.last_seq + 1, data[kept_end : found.size_bytes])
-        write_whole(self._files, path, content)
+        write_whole(self._files, segment.path, content)
         segment.end_bytes = len(content)
-        return segment
 
     def _keep_damaged(self, path: Path, data: bytes) -> None:
         aside = path.with_name(path.name + DAMAGED)
@@ -302,30 +233,38 @@ class Recovery:
         self._files.sync_directory(self._directory)
         self._report.quarantined.append(path)
 
-    def _note_damage(self, path: Path, found: Survey) -> None:
-        if not found.header_is_sound:
+    def _note_damage(
+        self, path: Path, found: Survey, *, header_is_sound: bool, is_last: bool
+    ) -> None:
+        if not header_is_sound:
             self._report.damage.append(Damage(path, 0, HEADER_BYTES))
         self._report.damage += [Damage(path, offset, size) for offset, size in found.holes()]
+        rest_bytes = found.size_bytes - found.end_bytes
+        if rest_bytes > 0 and not is_last:
+            self._report.damage.append(Damage(path, found.end_bytes, rest_bytes))
 
     def _note_gap(self, first_seq: int, last_seq: int) -> None:
         if first_seq <= last_seq:
             self._report.gaps.append(Gap(first_seq, last_seq))
 
-    def _count_missing(self, segments: list[Segment]) -> None:
+    def _count_missing(self, origin: Origin, segments: list[Segment]) -> None:
+        self._note_gap(origin.first_seq, segments[0].first_seq - 1)
         for before, after in pairwise(segments):
             self._note_gap(before.last_seq + 1, after.first_seq - 1)
         self._report.gaps.sort(key=lambda gap: gap.first_seq)
-        given = segments[-1].last_seq - segments[0].first_seq + 1
+        first_seq = min(origin.first_seq, segments[0].first_seq)
+        given = segments[-1].last_seq - first_seq + 1
         self._report.missing_count = given - sum(segment.record_count for segment in segments)
 
-    def _new_log(self) -> tuple[UUID, list[Segment]]:
+    def _new_log(self) -> tuple[Origin, list[Segment]]:
         """Begin anew; also where nothing survived, since its numbers may be known elsewhere."""
         for name in self._files.names(self._directory):
             if first_seq_of(name) is not None:
                 self._quarantine(name)
-        epoch = uuid4()
-        write_whole(self._files, self._directory / EPOCH_NAME, encode_epoch(epoch))
-        return epoch, [create_segment(self._files, self._directory, Header(epoch, 1, CHAIN_START))]
+        origin = Origin(uuid4(), 1)
+        write_whole(self._files, self._directory / ORIGIN_NAME, encode_origin(origin))
+        header = Header(origin.epoch, origin.first_seq, CHAIN_START)
+        return origin, [create_segment(self._files, self._directory, header)]
 
     def _bound_quarantine(self) -> None:
         names = self._files.names(self._directory)
@@ -346,23 +285,20 @@ def create_segment(files: Files, directory: Path, header: Header) -> Segment:
     return Segment.empty(path, header)
 
 
-def encode_epoch(epoch: UUID) -> bytes:
-    """Write the epoch file: the id, and a checksum, in hexadecimal on one line."""
-    return f"{epoch.hex} {crc32(epoch.bytes):08x}\n".encode()
+def encode_origin(origin: Origin) -> bytes:
+    """Write the origin file: epoch, first sequence number and CRC-32 on one line of text."""
+    line = f"{origin.epoch} {origin.first_seq}"
+    return f"{line} {crc32(line.encode()):08x}\n".encode()
 
 
-def decode_epoch(data: bytes) -> UUID | None:
-    """Read the epoch file; None if it is damaged."""
+def decode_origin(data: bytes) -> Origin | None:
+    """Read the origin file; None if it is damaged."""
     try:
-        epoch = UUID(hex=data[:32].decode("ascii"))
+        epoch, first_seq, _ = data.decode("ascii").split(" ")
+        origin = Origin(UUID(epoch), int(first_seq))
     except ValueError:
         return None
-    return epoch if encode_epoch(epoch) == data else None
-
-
-def _commonest_epoch(headers: Iterable[Header | None]) -> UUID | None:
-    counts = Counter(header.epoch for header in headers if header is not None)
-    return counts.most_common(1)[0][0] if counts else None
+    return origin if encode_origin(origin) == data else None
 
 
 def _assumed_header(epoch: UUID, name: str, before: Segment | None) -> Header:

@@ -30,7 +30,7 @@ from uuid import UUID
 
 from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import Files
+from teddy_edge.eventlog.files import Files, read_bytes
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, Frame
 
 FORMAT_VERSION: Final = 1
@@ -148,6 +148,13 @@ class Segment:
             path, header.first_seq, salt, header.chain, header.first_seq - 1, header.chain
         )  # fmt: skip
 
+    def emptied(self) -> Segment:
+        """The same segment as if nothing of its content were known."""
+        last_seq = self.first_seq - 1
+        return Segment(
+            self.path, self.first_seq, self.salt, self.chain_before, last_seq, self.chain_before
+        )
+
     @property
     def missing_count(self) -> int:
         """How many records of its range are lost."""
@@ -200,18 +207,6 @@ class Region(NamedTuple):
     """The last sequence number that can stand in it."""
 
 
-def build_index(files: Files, segment: Segment) -> list[Mark]:
-    """Scan a finished segment for its marks."""
-    data = read_bytes(files, segment.path, 0, segment.end_bytes)
-    copy = Segment(
-        segment.path, segment.first_seq, segment.salt, segment.chain_before,
-        segment.first_seq - 1, segment.chain_before,
-    )  # fmt: skip
-    for frame in framing.scan(data, HEADER_BYTES, segment.salt, segment.first_seq):
-        copy.note_frame(frame)
-    return copy.marks or []
-
-
 def read_region(files: Files, segment: Segment, region: Region) -> Iterator[StoredRecord]:
     """Read the records of a region; what is damaged in it is passed over."""
     start = region.start
@@ -223,12 +218,3 @@ def read_region(files: Files, segment: Segment, region: Region) -> Iterator[Stor
             before = chain if frame.seq == expected else CHAIN_UNKNOWN
             yield StoredRecord(frame.seq, frame.data_class, frame.body, before, frame.chain)
         expected, chain = frame.seq + 1, frame.chain
-
-
-def read_bytes(files: Files, path: Path, offset_bytes: int, size_bytes: int) -> bytes:
-    """Read a part of a file."""
-    file = files.open(path)
-    try:
-        return file.read(offset_bytes, size_bytes)
-    finally:
-        file.close()

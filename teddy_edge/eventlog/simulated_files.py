@@ -1,0 +1,322 @@
+"""Files in memory that lose what was not synced, and fail when told to. For tests.
+
+Every change is kept in a journal. `after_crash` plays the journal up to some point and then
+decides, sector by sector and name by name, what the device had taken of all that nobody waited for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+
+from teddy_edge.errors import LogLocked
+from teddy_edge.eventlog.files import BLOCK_BYTES, File, Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of the journal.
+
+    `kind` is write, truncate, sync, lose (a sync that failed), link, unlink or sync_directory.
+    """
+
+    kind: str
+    path: Path
+    inode: int = 0
+    offset_bytes: int = 0
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a power cut does to each thing that was not synced."""
+
+    kept: float = 0.0
+    """The chance that a sector, a size or a name was taken by the device."""
+    torn: float = 0.0
+    """The chance that a sector which was being written holds noise."""
+
+
+@dataclass(slots=True)
+class _Device:
+    """What the device holds for certain, and what it may hold."""
+
+    contents: dict[int, bytearray] = field(default_factory=dict)
+    names: dict[Path, int] = field(default_factory=dict)
+    waiting: dict[int, list[Change]] = field(default_factory=lambda: defaultdict(list))
+    waiting_names: list[Change] = field(default_factory=list)
+
+    def take(self, change: Change) -> None:
+        """Follow one step of the journal."""
+        if change.kind in {"write", "truncate"}:
+            self.waiting[change.inode].append(change)
+        elif change.kind == "sync":
+            self._apply(self.waiting.pop(change.inode, []))
+        elif change.kind == "lose":
+            self.waiting.pop(change.inode, None)
+        elif change.kind == "sync_directory":
+            settled = [c for c in self.waiting_names if c.path.parent == change.path]
+            self.waiting_names = [c for c in self.waiting_names if c.path.parent != change.path]
+            self._apply_names(settled)
+        else:
+            self.waiting_names.append(change)
+
+    def lose_power(self, loss: Loss, random: Random) -> None:
+        """Decide about everything that waits."""
+        for changes in self.waiting.values():
+            parts = [part for change in changes for part in _sectors(change)]
+            self._apply(_surviving(parts, loss, random))
+        self._apply_names(c for c in self.waiting_names if random.random() < loss.kept)
+
+    def _apply(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            content = self.contents.setdefault(change.inode, bytearray())
+            _change_content(content, change)
+
+    def _apply_names(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if change.kind == "unlink":
+                self.names.pop(change.path, None)
+            else:
+                self.names = {p: i for p, i in self.names.items() if i != change.inode}
+                self.names[change.path] = change.inode
+
+
+def _change_content(content: bytearray, change: Change) -> None:
+    if change.kind == "truncate":
+        del content[change.offset_bytes :]
+        content.extend(bytes(change.offset_bytes - len(content)))
+        return
+    end = change.offset_bytes + len(change.data)
+    content.extend(bytes(max(end - len(content), 0)))
+    content[change.offset_bytes : end] = change.data
+
+
+def _sectors(change: Change) -> Iterator[Change]:
+    """Split a write where the device does."""
+    if change.kind != "write":
+        yield change
+        return
+    at, data = change.offset_bytes, change.data
+    while data:
+        size = BLOCK_BYTES - at % BLOCK_BYTES
+        yield replace(change, offset_bytes=at, data=data[:size])
+        at, data = at + size, data[size:]
+
+
+def _surviving(parts: Iterable[Change], loss: Loss, random: Random) -> Iterator[Change]:
+    for part in parts:
+        if random.random() < loss.kept:
+            yield part
+        elif part.kind == "write" and random.random() < loss.torn:
+            cut = random.randrange(len(part.data))
+            noise = random.randbytes(len(part.data) - cut)
+            yield replace(part, data=part.data[:cut] + noise)
+
+
+class SimulatedFiles:
+    """`Files` in memory. One directory level is enough for a log."""
+
+    def __init__(self) -> None:
+        self.journal: list[Change] = []
+        self.fault: Callable[[str, Path], OSError | None] = _no_fault
+        """Called before each operation with its name and path; what it gives is raised."""
+        self._contents: dict[int, bytearray] = {}
+        self._names: dict[Path, int] = {}
+        self._locked: set[Path] = set()
+        self._unreadable: set[tuple[int, int]] = set()
+
+    def after_crash(self, at: int, loss: Loss, random: Random) -> SimulatedFiles:
+        """What a machine finds that lost its power when `at` changes were done."""
+        device = _Device()
+        for change in self.journal[:at]:
+            device.take(change)
+        device.lose_power(loss, random)
+        return self._restarted(device.contents, device.names)
+
+    def copy(self) -> SimulatedFiles:
+        """What another process would find now, as files of its own: everything durable."""
+        contents = {inode: bytearray(content) for inode, content in self._contents.items()}
+        return self._restarted(contents, self._names)
+
+    def reopened(self) -> SimulatedFiles:
+        """The same files for the next process: the page cache is there, nothing more is synced."""
+        self._locked.clear()
+        self.fault = _no_fault
+        return self
+
+    def content(self, path: Path) -> bytes:
+        """What a file holds now."""
+        return bytes(self._contents[self._inode(path)])
+
+    def damage(self, path: Path, content: bytes) -> None:
+        """Put other bytes in the place of a file, as if the device had always held them."""
+        inode = self._names.get(path)
+        if inode is None:
+            inode = self._new_inode(path)
+        self._contents[inode] = bytearray(content)
+        self._record(Change("truncate", path, inode, 0))
+        self._record(Change("write", path, inode, 0, content))
+        self._record(Change("sync", path, inode))
+        self._record(Change("sync_directory", path.parent))
+
+    def make_unreadable(self, path: Path, block: int) -> None:
+        """Let each reading of a block (`BLOCK_BYTES`) fail with EIO."""
+        self._unreadable.add((self._inode(path), block))
+
+    def make_directory(self, directory: Path) -> None:
+        """See `Files`."""
+        self._check("make_directory", directory)
+
+    def names(self, directory: Path) -> list[str]:
+        """See `Files`."""
+        self._check("names", directory)
+        return sorted(path.name for path in self._names if path.parent == directory)
+
+    def create(self, path: Path) -> File:
+        """See `Files`."""
+        self._check("create", path)
+        inode = self._names.get(path)
+        if inode is None:
+            inode = self._new_inode(path)
+        self._contents[inode].clear()
+        self._record(Change("truncate", path, inode, 0))
+        return SimulatedFile(self, path, inode)
+
+    def open(self, path: Path, *, writable: bool = False) -> File:
+        """See `Files`."""
+        del writable
+        self._check("open", path)
+        return SimulatedFile(self, path, self._inode(path))
+
+    def rename(self, old: Path, new: Path) -> None:
+        """See `Files`."""
+        self._check("rename", new)
+        inode = self._inode(old)
+        del self._names[old]
+        self._names[new] = inode
+        self._record(Change("link", new, inode))
+
+    def remove(self, path: Path) -> None:
+        """See `Files`."""
+        self._check("remove", path)
+        self._inode(path)
+        del self._names[path]
+        self._record(Change("unlink", path))
+
+    def sync_directory(self, directory: Path) -> None:
+        """See `Files`."""
+        self._check("sync_directory", directory)
+        self._record(Change("sync_directory", directory))
+
+    def lock(self, path: Path) -> Lock:
+        """See `Files`."""
+        self._check("lock", path)
+        if path in self._locked:
+            raise LogLocked(path.parent, os.getpid())
+        self._locked.add(path)
+        return SimulatedLock(self._locked, path)
+
+    def _restarted(self, contents: dict[int, bytearray], names: dict[Path, int]) -> SimulatedFiles:
+        restarted = SimulatedFiles()
+        for path, inode in names.items():
+            restarted.damage(path, bytes(contents.get(inode, b"")))
+        return restarted
+
+    def _inode(self, path: Path) -> int:
+        if path not in self._names:
+            raise FileNotFoundError(2, "no such file", str(path))
+        return self._names[path]
+
+    def _new_inode(self, path: Path) -> int:
+        inode = len(self._contents) + 1
+        self._names[path] = inode
+        self._contents[inode] = bytearray()
+        self._record(Change("link", path, inode))
+        return inode
+
+    def _check(self, operation: str, path: Path) -> None:
+        fault = self.fault(operation, path)
+        if fault is not None:
+            raise fault
+
+    def _record(self, change: Change) -> None:
+        self.journal.append(change)
+
+
+def _no_fault(operation: str, path: Path) -> OSError | None:
+    del operation, path
+    return None
+
+
+class SimulatedLock:
+    """A lock among those who share the same `SimulatedFiles`."""
+
+    def __init__(self, locked: set[Path], path: Path) -> None:
+        self._locked = locked
+        self._path = path
+
+    def release(self) -> None:
+        """See `Lock`."""
+        self._locked.remove(self._path)
+
+
+class SimulatedFile:
+    """An open file of `SimulatedFiles`."""
+
+    def __init__(self, files: SimulatedFiles, path: Path, inode: int) -> None:
+        self._files = files
+        self._path = path
+        self._inode = inode
+
+    @property
+    def _content(self) -> bytearray:
+        return self._files._contents[self._inode]
+
+    def read(self, offset_bytes: int, size_bytes: int) -> bytes:
+        """See `File`."""
+        self._check("read")
+        last = (offset_bytes + size_bytes - 1) // BLOCK_BYTES
+        for block in range(offset_bytes // BLOCK_BYTES, last + 1):
+            if (self._inode, block) in self._files._unreadable:
+                raise OSError(errno.EIO, "cannot be read", str(self._path))
+        return bytes(self._content[offset_bytes : offset_bytes + size_bytes])
+
+    def write(self, offset_bytes: int, data: bytes) -> None:
+        """See `File`."""
+        self._check("write")
+        self._do(Change("write", self._path, self._inode, offset_bytes, data))
+
+    def truncate(self, size_bytes: int) -> None:
+        """See `File`."""
+        self._check("truncate")
+        self._do(Change("truncate", self._path, self._inode, size_bytes))
+
+    def sync(self) -> None:
+        """See `File`; what was written before one that fails never gets to the device."""
+        fault = self._files.fault("sync", self._path)
+        kind = "sync" if fault is None else "lose"
+        self._files.journal.append(Change(kind, self._path, self._inode))
+        if fault is not None:
+            raise fault
+
+    def size_bytes(self) -> int:
+        """See `File`."""
+        return len(self._content)
+
+    def close(self) -> None:
+        """See `File`."""
+
+    def _do(self, change: Change) -> None:
+        _change_content(self._content, change)
+        self._files.journal.append(change)
+
+    def _check(self, operation: str) -> None:
+        fault = self._files.fault(operation, self._path)
+        if fault is not None:
+            raise fault

@@ -26,7 +26,7 @@ from teddy_edge.inputs.ports import Commands
 from teddy_edge.messages import CommandEnvelope, Origin, Result
 from teddy_edge.settings import ButtonSettings
 
-log = logging.getLogger("teddy_edge.buttons")
+logger = logging.getLogger("teddy_edge.inputs.gpio")
 
 COMMAND = "press_button"
 
@@ -96,8 +96,7 @@ class Buttons:
             while True:
                 dropped = self.dropped
                 await self._execute(await self._presses.get())
-                if self.dropped > dropped:
-                    log.warning("presses were dropped", extra={"presses": self.dropped - dropped})
+                _tell_of_dropped(self.dropped - dropped)
 
     def _watch(self, button: Any, name: str) -> None:
         loop = asyncio.get_running_loop()
@@ -177,6 +176,11 @@ class SimulatedPins:
             result = self._buttons.expect(button)
             await asyncio.to_thread(self._buttons.tap, button)
             return _recorded(await result)
+
+
+def _tell_of_dropped(presses: int) -> None:
+    if presses > 0:
+        logger.warning("presses were dropped", extra={"presses": presses})
 
 
 def _recorded(result: Result) -> int:

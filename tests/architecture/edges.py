@@ -9,16 +9,17 @@ from tests.architecture.source import Module
 
 SHARED = (
     "settings", "errors", "clock", "messages", "events", "topics", "mqtt_link", "supervision",
-    "backoff", "socket_paths",
+    "backoff", "socket_paths", "terminal",
 )  # fmt: skip
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "errors": (),
     "socket_paths": (),
+    "terminal": (),
     "settings_report": ("errors",),
     "settings": ("errors", "settings_report", "socket_paths"),
-    **dict.fromkeys(set(SHARED) - {"errors", "settings", "socket_paths"}, SHARED),
+    **dict.fromkeys(set(SHARED) - {"errors", "settings", "socket_paths", "terminal"}, SHARED),
     "domain": ("errors", "events", "messages"),
     "eventlog": ("errors", "settings", "clock"),
     "security": SHARED,

@@ -123,7 +123,7 @@ async def test_a_full_queue_drops_the_press_counts_it_and_logs_it(
         bear.commands.free.set()
         await executing
         await until(lambda: len(bear.commands.executed) == 3)
-    [line] = [record for record in caplog.records if record.name == "teddy_edge.buttons"]
+    [line] = [record for record in caplog.records if record.name == "teddy_edge.inputs.gpio"]
     assert vars(line)["presses"] == 2
 
 

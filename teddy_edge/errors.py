@@ -22,7 +22,8 @@
     ├── WireError                 a payload that is not what the wire contract says
     ├── PinsUnavailable           the GPIO pins cannot be used
     ├── DaemonUnreachable         no daemon answers on the local socket
-    └── BrokerUnavailable         the tests' and the playground's mosquitto does not run
+    ├── BrokerUnavailable         the tests' and the playground's mosquitto does not run
+    └── SinkUnusable              the cloud's end cannot use its store
 
 The exit codes follow sysexits.h, so that systemd and people can tell them apart.
 """
@@ -250,3 +251,7 @@ class DaemonUnreachable(TeddyEdgeError):
 
 class BrokerUnavailable(TeddyEdgeError):
     """The mosquitto of the tests and the playground is missing or did not start."""
+
+
+class SinkUnusable(TeddyEdgeError):
+    """The file of a sink was written by a newer program."""

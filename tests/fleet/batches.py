@@ -1,0 +1,44 @@
+"""Logs and batches as bears make them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from teddy_edge.eventlog import next_chain
+from teddy_edge.sync.wire import EventBatch, WireRecord
+
+
+@dataclass
+class SmallLog:
+    """A bear's log in memory, as far as the wire shows it."""
+
+    count: int
+    epoch: UUID = field(default_factory=uuid4)
+    content: str = "event"
+
+    def __post_init__(self) -> None:
+        self.records = [
+            WireRecord(seq, 1 + seq % 6, f"{self.content} {seq}".encode())
+            for seq in range(1, self.count + 1)
+        ]
+        self._chains = [self.epoch.bytes]
+        for record in self.records:
+            last = self._chains[-1]
+            self._chains.append(next_chain(last, record.seq, record.data_class, record.body))
+
+    def batch(self, first_seq: int, last_seq: int) -> EventBatch:
+        """A batch from one number to another."""
+        return EventBatch(
+            epoch=self.epoch,
+            first_seq=first_seq,
+            last_seq=last_seq,
+            chain_before=self._chains[first_seq - 1],
+            chain_after=self._chains[last_seq],
+            records=self.slice(first_seq, last_seq),
+        )
+
+    def slice(self, first_seq: int, last_seq: int) -> Sequence[WireRecord]:
+        """The records from one number to another."""
+        return self.records[first_seq - 1 : last_seq]

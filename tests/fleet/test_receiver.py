@@ -1,0 +1,213 @@
+"""The cloud's end stores each event once, in order, and confirms only what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from teddy_edge.errors import SinkUnusable
+from teddy_edge.fleet.broker import Mosquitto
+from teddy_edge.fleet.receiver import Receiver
+from teddy_edge.fleet.sinks import Position, SqliteSink
+from teddy_edge.sync.wire import EventBatch, WireRecord, encode_batch
+from tests.fleet.batches import SmallLog
+from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
+
+EVENTS = "teddy/v1/bear-1/events"
+CONFIRMED = "teddy/v1/bear-1/confirmed"
+
+
+@contextlib.asynccontextmanager
+async def receiving(broker: Mosquitto, sink: SqliteSink) -> AsyncIterator[None]:
+    """A receiver at work."""
+    link = Receiver(sink).link(settings_for(broker.port))
+    async with running(link):
+        await until(lambda: link.connected)
+        yield
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[SqliteSink]:
+    with contextlib.closing(SqliteSink(tmp_path / "fleet.db")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bear(broker: Mosquitto) -> AsyncIterator[aiomqtt.Client]:
+    """A bear's client, as bare as can be."""
+    client = aiomqtt.Client(broker.host, broker.port, protocol=aiomqtt.ProtocolVersion.V5)
+    async with client:
+        await client.subscribe(CONFIRMED, qos=1)
+        yield client
+
+
+async def send(bear: aiomqtt.Client, *batches: EventBatch) -> dict[str, object]:
+    """Send batches; return the last of as many confirmations."""
+    for batch in batches:
+        await bear.publish(EVENTS, encode_batch(batch), qos=1)
+    async with asyncio.timeout(TIMEOUT_S):
+        for _ in batches:
+            confirmed = json.loads((await anext(bear.messages)).payload)
+    assert isinstance(confirmed, dict)
+    return confirmed
+
+
+async def test_batches_are_stored_and_confirmed(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    log = SmallLog(30)
+    async with receiving(broker, sink):
+        confirmed = await send(bear, log.batch(1, 10), log.batch(11, 30))
+        assert confirmed == {"epoch": str(log.epoch), "seq": 30}
+        assert list(sink.records("bear-1", log.epoch)) == log.records
+
+
+async def test_what_comes_twice_is_stored_once(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    log = SmallLog(30)
+    batches = [log.batch(1, 10), log.batch(1, 10), log.batch(5, 20), log.batch(2, 3)]
+    async with receiving(broker, sink):
+        assert (await send(bear, *batches))["seq"] == 20
+        assert list(sink.records("bear-1", log.epoch)) == log.slice(1, 20)
+
+
+async def test_what_leaves_a_gap_waits_for_what_is_missing(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    log = SmallLog(30)
+    async with receiving(broker, sink):
+        assert (await send(bear, log.batch(1, 10), log.batch(12, 20)))["seq"] == 10
+        assert (await send(bear, log.batch(11, 30)))["seq"] == 30
+        assert list(sink.records("bear-1", log.epoch)) == log.records
+
+
+async def test_a_new_epoch_is_a_series_of_its_own(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    before, after = SmallLog(10, content="before"), SmallLog(4, content="after")
+    async with receiving(broker, sink):
+        await send(bear, before.batch(1, 10))
+        confirmed = await send(bear, after.batch(1, 4))
+        assert confirmed == {"epoch": str(after.epoch), "seq": 4}
+        assert list(sink.records("bear-1", before.epoch)) == before.records
+        assert list(sink.records("bear-1", after.epoch)) == after.records
+
+
+def altered(batch: EventBatch) -> EventBatch:
+    changed = WireRecord(batch.first_seq, 1, b"another event")
+    return dataclasses.replace(batch, records=[changed, *batch.records[1:]])
+
+
+@pytest.mark.parametrize("forged", ["altered", "of another history", "not a batch"])
+async def test_what_does_not_join_is_neither_stored_nor_confirmed(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink, forged: str
+) -> None:
+    log = SmallLog(20)
+    other_history = SmallLog(20, epoch=log.epoch, content="other")
+    payload = {
+        "altered": encode_batch(altered(log.batch(11, 20))),
+        "of another history": encode_batch(other_history.batch(5, 20)),
+        "not a batch": b"\x00",
+    }[forged]
+    async with receiving(broker, sink):
+        await send(bear, log.batch(1, 10))
+        await bear.publish(EVENTS, payload, qos=1)
+        assert (await send(bear, log.batch(1, 10)))["seq"] == 10
+        assert list(sink.records("bear-1", log.epoch)) == log.slice(1, 10)
+
+
+class FullDisk(SqliteSink):
+    """A store that can be read and not written."""
+
+    def store(self, bear: str, position: Position, records: Sequence[WireRecord]) -> None:
+        raise sqlite3.OperationalError("disk full")
+
+
+async def test_what_could_not_be_stored_is_not_confirmed_and_comes_again(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink, tmp_path: Path
+) -> None:
+    log = SmallLog(10)
+    with contextlib.closing(FullDisk(tmp_path / "fleet.db")) as full:
+        link = Receiver(full).link(settings_for(broker.port))
+        failing = asyncio.create_task(link.run())
+        await until(lambda: link.connected)
+        await bear.publish(EVENTS, encode_batch(log.batch(1, 10)), qos=1)
+        with pytest.raises(sqlite3.OperationalError, match="disk full"):
+            await asyncio.wait_for(failing, TIMEOUT_S)
+    assert len(bear.messages) == 0
+    async with receiving(broker, sink):
+        message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
+    assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 10}
+
+
+async def test_a_receiver_that_starts_says_what_it_has(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    log = SmallLog(3)
+    sink.store("bear-1", Position(log.epoch, 3, log.batch(1, 3).chain_after), log.records)
+    async with receiving(broker, sink):
+        message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
+    assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 3}
+
+
+@pytest.mark.parametrize("topic", ["teddy/v1/b ear/events", "teddy/v1//events"])
+async def test_a_topic_without_a_bear_is_dropped(
+    broker: Mosquitto,
+    bear: aiomqtt.Client,
+    sink: SqliteSink,
+    topic: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = SmallLog(3)
+    with caplog.at_level(logging.WARNING):
+        async with receiving(broker, sink):
+            await bear.publish(topic, encode_batch(log.batch(1, 3)), qos=1)
+            await send(bear, log.batch(1, 3))
+    assert "names no bear" in caplog.text
+    assert [name for name, _ in sink.current()] == ["bear-1"]
+
+
+async def test_the_program_keeps_what_it_received_over_a_kill(
+    broker: Mosquitto, bear: aiomqtt.Client, tmp_path: Path
+) -> None:
+    log = SmallLog(20)
+    database = tmp_path / "program.db"
+
+    async def start() -> asyncio.subprocess.Process:
+        command: Sequence[str | Path] = (
+            *(sys.executable, "-m", "teddy_edge.fleet.receiver", "--host", broker.host),
+            *("--port", str(broker.port), "--database", database),
+        )
+        return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+
+    process = await start()
+    assert process.stderr is not None
+    await process.stderr.readuntil(b"connected to")
+    await send(bear, log.batch(1, 10))
+    process.kill()
+    await process.wait()
+    process = await start()
+    assert (await send(bear, log.batch(8, 20)))["seq"] in (10, 20)
+    process.terminate()
+    assert await process.wait() == 0
+    with contextlib.closing(SqliteSink(database)) as sink:
+        assert list(sink.records("bear-1", log.epoch)) == log.records
+
+
+def test_a_file_of_a_newer_program_is_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version=2")
+    with pytest.raises(SinkUnusable, match=r"fleet\.db has format 2"):
+        SqliteSink(file)

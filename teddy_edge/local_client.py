@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from teddy_edge.errors import DaemonUnreachable
+from teddy_edge.errors import DaemonUnreachable, TeddyEdgeError
 from teddy_edge.socket_paths import default_sockets
 
 CONNECT_TIMEOUT_S = 5.0
@@ -35,7 +35,7 @@ class Reply:
         return self.status == HTTPStatus.OK
 
 
-class RequestRefused(Exception):
+class RequestRefused(TeddyEdgeError):
     """The daemon answered a stream's request with an error; the reply says which."""
 
     def __init__(self, reply: Reply) -> None:

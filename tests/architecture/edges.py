@@ -34,7 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 """What each stage may import beside itself."""
 
-COMPOSERS = frozenset({"app", "cli", "cqrs_service", "testing", "__main__"})
+COMPOSERS = frozenset({"app", "cli", "cli_actions", "cqrs_service", "testing", "__main__"})
 """These put the stages together, so they may import all of them; no stage imports them."""
 
 OWNERS: dict[str, tuple[str, ...]] = {

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -14,85 +14,13 @@ from uuid import UUID
 import pytest
 
 from teddy_edge.errors import CommandRejected, LogOverloaded, LogPoisoned
-from teddy_edge.inputs.api import LocalApi
-from teddy_edge.local_client import LocalClient, Reply, RequestRefused, UnixConnection
+from teddy_edge.local_client import Reply, RequestRefused, UnixConnection
 from teddy_edge.messages import ErrorDetail, Origin
-from teddy_edge.settings import ApiSettings, CommandSettings, Settings
-from teddy_edge.testing import FakeClock
-from tests.inputs.recording import RecordingCommands, RecordingQueries, until
+from tests.inputs.recording import until
+from tests.inputs.served import FakePins, Served, serving
 
 ID = "0192f0c1-2a3b-7c4d-8e5f-001122334455"
 Given = TypeVar("Given")
-
-
-class FakePins:
-    """`Pins` with one button, pressed as told."""
-
-    def __init__(self) -> None:
-        self.rejection: CommandRejected | None = None
-
-    async def press(self, button: str) -> int:
-        if button != "belly":
-            raise CommandRejected("unknown_button", "the buttons are: belly", "button")
-        if self.rejection is not None:
-            raise self.rejection
-        return 12
-
-
-class FakeView:
-    """A `BearView` over a list of events that a test adds to."""
-
-    def __init__(self) -> None:
-        self.told: list[dict[str, Any]] = []
-        self.given = 0
-        self.more = asyncio.Event()
-
-    def tell(self, count: int, padding: str = "") -> None:
-        start = len(self.told) + 1
-        self.told += [{"seq": seq, "text": padding} for seq in range(start, start + count)]
-        self.more.set()
-
-    def status(self) -> dict[str, Any]:
-        return {"bear": "bear-001", "log": {"last_seq": len(self.told)}}
-
-    async def events(self, first_seq: int) -> AsyncIterator[dict[str, Any]]:
-        seq = first_seq
-        while True:
-            while len(self.told) < seq:
-                self.more.clear()
-                await self.more.wait()
-            self.given = seq
-            yield self.told[seq - 1]
-            seq += 1
-
-
-class Served:
-    """A local API on a socket of its own, with everything behind it fake."""
-
-    def __init__(self, directory: Path, pins: FakePins | None = None) -> None:
-        self.settings = Settings(
-            socket=directory / "api.sock",
-            commands=CommandSettings(payload_bytes_max=1024, depth_max=4),
-            api=ApiSettings(connections_max=6, listeners_max=2),
-        )
-        self.clock = FakeClock()
-        self.commands = RecordingCommands()
-        self.queries = RecordingQueries()
-        self.view = FakeView()
-        self.api = LocalApi(self.settings, self.commands, self.queries, self.view, pins, self.clock)
-        self.client = LocalClient(self.settings.socket_path)
-
-
-@asynccontextmanager
-async def serving(served: Served) -> AsyncIterator[Served]:
-    task = asyncio.create_task(served.api.run())
-    await asyncio.wait_for(served.api.ready.wait(), 10)
-    try:
-        yield served
-    finally:
-        task.cancel()
-        await asyncio.wait_for(asyncio.wait({task}), 10)
-    assert task.cancelled()
 
 
 @pytest.fixture

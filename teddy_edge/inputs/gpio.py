@@ -81,7 +81,7 @@ class Buttons:
         self.dropped = 0
         """How many presses found the queue or the log full, since the start."""
         self.ready = asyncio.Event()
-        """Set once the pins are open."""
+        """Set while the pins are open."""
 
     async def run(self) -> None:
         """Open the pins and execute each press in turn, until cancelled.
@@ -92,6 +92,7 @@ class Buttons:
             self._factory = stack.enter_context(_open_factory(self._simulate))
             for name, number in self._settings.pins.items():
                 self._watch(stack.enter_context(_open_button(name, number, self._factory)), name)
+            stack.callback(self.ready.clear)
             self.ready.set()
             while True:
                 dropped = self.dropped

@@ -101,7 +101,11 @@ BAD = {
     "too large": (as_json(data={"name": "x" * 2048}), "payload_too_large", None),
     "too deep": (as_json(data={"a": [[{}]]}), "too_deep", None),
     "too deep in msgpack": (packed(data={"a": [[[]]]}), "too_deep", None),
-    "deeper than json can be read": (b'{"a":' + b"[" * 2000, "too_deep", None),
+    "deeper than json can be read": (
+        b'{"a":' + b"[" * 1000 + b"]" * 1000 + b"}",
+        "too_deep",
+        None,
+    ),
     "deeper than msgpack can be read": (b"\x81\xa1a" + b"\x91" * 2000, "too_deep", None),
     "repeated key": (b'{"name": "a", "name": "b"}', "repeated_key", "name"),
     "repeated key inside": (b'{"data": {"a": 1, "a": 1}}', "repeated_key", "data.a"),

@@ -1,0 +1,132 @@
+"""The README's snippets, run as a newcomer would run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+README = (PROJECT / "README.md").read_text()
+SNIPPETS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+START_S_MAX = 60.0
+STOP_S_MAX = 20.0
+RUN, TEST = "make run\n", "make test\n"
+INSTALLING = [snippet for snippet in SNIPPETS if "sudo" in snippet]
+TALKING = [snippet for snippet in SNIPPETS if snippet not in {RUN, TEST, *INSTALLING}]
+
+
+def clone_to(directory: Path) -> Path:
+    """Copy what git has of the project, as it is in the working tree."""
+    names = subprocess.check_output(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, text=True
+    )
+    clone = directory / "teddy-edge"
+    for name in names.splitlines():
+        if (PROJECT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (clone / name).write_bytes((PROJECT / name).read_bytes())
+            (clone / name).chmod((PROJECT / name).stat().st_mode)
+    return clone
+
+
+@contextmanager
+def make_run(clone: Path, environ: dict[str, str]) -> Iterator[Path]:
+    """Run `make run` in a terminal of its own; gives the file of what it prints.
+
+    Setting up is left out (`-o setup`): the tests run in what it made.
+    """
+    output = clone / "output.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            ["make", "-o", "setup", "run"],
+            cwd=clone,
+            env=environ,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+        try:
+            wait_for(output, "teddy-edge press left_paw", process)
+            yield output
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(STOP_S_MAX)
+
+
+def wait_for(output: Path, text: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the text was printed."""
+    deadline = time.monotonic() + START_S_MAX
+    while text not in output.read_text():
+        assert process.poll() is None, output.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.05)
+
+
+def own_environ(tmp_path: Path) -> dict[str, str]:
+    """The programs of this test's interpreter, and a socket that no other bear has."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+    socket = tmp_path / "socket" / "api.sock"
+    return {**os.environ, "PATH": path, "TEDDY_EDGE_SOCKET": str(socket)}
+
+
+def bash(script: str, directory: Path, environ: dict[str, str]) -> str:
+    """Run a script, stop at the first command that fails, and give what it printed."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script.replace("make ", "make -o setup ")],
+        cwd=directory,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_two_commands_stand_in_the_readme() -> None:
+    assert RUN in SNIPPETS
+    assert TEST in SNIPPETS  # not run from here: it is what runs this
+    assert len(TALKING) >= 5
+    assert len(INSTALLING) == 2
+
+
+def test_a_newcomer_talks_to_the_bear_as_the_readme_shows(tmp_path: Path) -> None:
+    clone, environ = clone_to(tmp_path), own_environ(tmp_path)
+    with make_run(clone, environ) as output:
+        printed = bash("\n".join(TALKING), clone, environ)
+        for shown in ('"status":"done"', '"Emma"', "Noah", "left_paw", '"online": true'):
+            assert shown in printed, printed
+        assert "button_pressed" in output.read_text()
+    left = subprocess.run(["pgrep", "-f", str(clone)], check=False, capture_output=True, text=True)
+    assert left.stdout == ""
+
+
+def test_the_bear_is_installed_as_the_readme_shows(tmp_path: Path) -> None:
+    clone = clone_to(tmp_path)
+    root, programs = tmp_path / "root", tmp_path / "programs"
+    programs.mkdir()
+    for name, text in {"sudo": 'exec "$@"', "systemctl": 'echo "systemctl $@"'}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(stat.S_IRWXU)
+    environ = own_environ(tmp_path)
+    environ |= {
+        "PATH": f"{programs}:{root}/opt/teddy-edge/venv/bin:{environ['PATH']}",
+        "DESTDIR": str(root),
+        "PYTHON": sys.executable,
+        "TEDDY_EDGE_CONFIG": str(root / "etc/teddy-edge/teddy-edge.toml"),
+    }
+    printed = bash("\n".join(INSTALLING), clone, environ)
+    assert "systemctl enable --now teddy-edge" in printed
+    unit = (root / "etc/systemd/system/teddy-edge.service").read_text()
+    (program,) = re.findall(r"^ExecStart=(\S+)", unit, re.MULTILINE)
+    version = subprocess.check_output([f"{root}{program}", "--version"], text=True)
+    assert version.startswith("teddy-edge ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import diskcache
@@ -85,7 +86,7 @@ async def test_a_row_that_turns_into_a_pickle_while_we_run_is_refused(tmp_path: 
     directory, mark = tmp_path / "rows", tmp_path / "executed"
     store = await opened(directory)
     await store.write({"child/1": {"a": 1}}, {"seq": 1})
-    with sqlite3.connect(directory / "cache.db") as database:
+    with closing(sqlite3.connect(directory / "cache.db", isolation_level=None)) as database:
         pickled = pickle.dumps(Trap(mark))
         database.execute("UPDATE Cache SET mode = 4, value = ? WHERE key = 'child/1'", (pickled,))
     with pytest.raises(ReadModelError, match="not ours"):
@@ -112,7 +113,7 @@ async def test_foreign_settings_are_refused(tmp_path: Path) -> None:
     directory = tmp_path / "rows"
     store = await opened(directory)
     await store.close()
-    with sqlite3.connect(directory / "cache.db") as database:
+    with closing(sqlite3.connect(directory / "cache.db", isolation_level=None)) as database:
         database.execute("INSERT INTO Settings VALUES ('disk_get', 'x')")
     store = ReadModelStore(directory, ROW_BYTES_MAX)
     with pytest.raises(ReadModelError, match="settings"):

@@ -249,6 +249,27 @@ class SimulatedFiles:
         self.journal.append(change)
 
 
+class FailAt:
+    """A fault: the Nth of some operations fails (0 is the first), and if asked all after it."""
+
+    def __init__(self, number: int, code: int, operations: str = "", *, onwards: bool = False):
+        self.fired = False
+        self._number = number
+        self._code = code
+        self._operations = operations.split()
+        self._onwards = onwards
+
+    def __call__(self, operation: str, path: Path) -> OSError | None:
+        """See `SimulatedFiles.fault`."""
+        if self._operations and operation not in self._operations:
+            return None
+        self._number -= 1
+        if self._number == -1 or (self._onwards and self._number < 0):
+            self.fired = True
+            return OSError(self._code, os.strerror(self._code), str(path))
+        return None
+
+
 def _no_fault(operation: str, path: Path) -> OSError | None:
     del operation, path
     return None

@@ -17,7 +17,7 @@ from uuid import UUID
 from teddy_edge.errors import LogPoisoned
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import File, Files
-from teddy_edge.eventlog.frame import FIRST, FRAME_BYTES_MIN, LAST, POSITION_MAX, Entry
+from teddy_edge.eventlog.frame import FIRST, FRAME_BYTES_MIN, LAST, POSITION_MAX, SEAL_BYTES, Entry
 from teddy_edge.eventlog.recovery import create_segment
 from teddy_edge.eventlog.segment import Header, Segment
 from teddy_edge.settings import LogSettings
@@ -101,6 +101,7 @@ class SegmentWriter:
         self._settings = settings
         self._guard = guard
         self._file: File | None = None
+        self._allocated_bytes = 0
         self._has_unsealed = False
 
     @property
@@ -149,7 +150,7 @@ class SegmentWriter:
         frames, notes = self._encode(part)
         file = self._open()
         with poisoning("write", segment.path):
-            file.write(segment.end_bytes, b"".join(frames))
+            file.write(segment.end_bytes, self._with_room_ahead(segment.end_bytes, frames))
         with poisoning("fdatasync", segment.path):
             file.sync()
         self._has_unsealed = True
@@ -175,10 +176,25 @@ class SegmentWriter:
                 offset, position = end, position + 1
         return frames, notes
 
+    def _with_room_ahead(self, offset_bytes: int, frames: Sequence[bytes]) -> bytes:
+        """Add zeros once per `allocation_bytes`, so that most commits leave the size as it is.
+
+        A commit that changes the file's size makes the file system write and flush twice.
+        """
+        data = b"".join(frames)
+        end_bytes = offset_bytes + len(data)
+        if end_bytes <= self._allocated_bytes:
+            return data
+        room_bytes = self._settings.segment_bytes_max + SEAL_BYTES - end_bytes
+        ahead_bytes = max(min(self._settings.allocation_bytes, room_bytes), 0)
+        self._allocated_bytes = end_bytes + ahead_bytes
+        return data + bytes(ahead_bytes)
+
     def _open(self) -> File:
         if self._file is None:
             with poisoning("open", self._segment.path):
                 self._file = self._files.open(self._segment.path, writable=True)
+                self._allocated_bytes = self._file.size_bytes()
         return self._file
 
     def _roll(self) -> None:

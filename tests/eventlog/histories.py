@@ -16,9 +16,16 @@ from teddy_edge.settings import LogSettings
 
 DIRECTORY = Path("/log")
 TINY = LogSettings(
-    segment_bytes_max=512, record_bytes_max=1024, batch_bytes_max=4096, queue_records_max=64
+    segment_bytes_max=512,
+    allocation_bytes=256,
+    record_bytes_max=1024,
+    batch_bytes_max=4096,
+    queue_records_max=64,
 )
 """Limits that reach a new segment after five small records."""
+
+ROOMY = TINY.model_copy(update={"segment_bytes_max": 8192, "allocation_bytes": 1500})
+"""Limits under which one commit writes several blocks."""
 
 APPEND_SIZES = (1, 1, 3, 1, 2, 1, 1, 2, 1, 1, 3, 1, 1)
 """How many entries each append of the standard history has."""
@@ -29,11 +36,9 @@ def body_of(seq: int) -> bytes:
     return b"record %d %s" % (seq, b"." * (seq % 5 * 3))
 
 
-async def write_history(
-    files: Files, sizes: Sequence[int] = APPEND_SIZES, *, directory: Path = DIRECTORY
-) -> EventLog:
+async def write_history(files: Files, sizes: Sequence[int] = APPEND_SIZES) -> EventLog:
     """Append one after the other, each waited for; the log is left open."""
-    log = EventLog.open(directory, TINY, files)
+    log = EventLog.open(DIRECTORY, TINY, files)
     log.start()
     for size in sizes:
         await append(log, size)
@@ -92,15 +97,15 @@ class Found:
         return [record.seq for record in self.records]
 
 
-async def examine(files: Files, *, directory: Path = DIRECTORY) -> Found:
+async def examine(files: Files, settings: LogSettings = TINY) -> Found:
     """Open, read all, go on writing, and see that all of it is there after opening again."""
-    log = EventLog.open(directory, TINY, files)
+    log = EventLog.open(DIRECTORY, settings, files)
     found = _read(log)
     log.start()
     added = [await append(log, size) for size in (1, 2)]
     await log.close()
     assert added == [found.last_seq + 1, found.last_seq + 3]
-    again = EventLog.open(directory, TINY, files)
+    again = EventLog.open(DIRECTORY, settings, files)
     later = _read(again)
     await again.close()
     assert later.records[: len(found.records)] == found.records

@@ -9,7 +9,7 @@ import pytest
 
 from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import EventLog
-from teddy_edge.eventlog.recovery import ORIGIN_NAME
+from teddy_edge.eventlog.recovery import ORIGIN_NAME, decode_origin
 from teddy_edge.eventlog.segment import HEADER_BYTES, file_name
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from tests.eventlog.histories import (
@@ -247,6 +247,30 @@ async def test_a_segment_of_another_log_is_set_aside() -> None:
     expect(await examine(files), segments[1].seqs)
 
 
+async def test_a_record_of_another_log_in_free_space_does_not_come_back_to_life() -> None:
+    files, segments = await killed_log()
+    last = segments[-1]
+    for others_are in ("another log", "an older segment"):
+        _, others = await closed_log()
+        source = others[-1] if others_are == "another log" else segments[0]
+        for frame in source.records:
+            stale = files.copy()
+            end = last.records[-1].end_bytes
+            record = source.data[frame.offset_bytes : frame.end_bytes]
+            stale.damage(last.path, last.data[:end] + record + bytes(100))
+            expect(await examine(stale), [])
+
+
+async def test_the_next_record_of_a_log_that_was_longer_does_not_come_back_to_life() -> None:
+    """Two logs that give the same numbers at the same offsets differ in their epoch alone."""
+    files, segments = await killed_log()
+    longer = SimulatedFiles()
+    await (await write_history(longer, [*APPEND_SIZES, 1, 1])).close()
+    end = segments[-1].records[-1].end_bytes
+    files.damage(segments[-1].path, segments[-1].data[:end] + layouts(longer)[-1].data[end:])
+    expect(await examine(files), [])
+
+
 async def test_a_name_lost_after_the_rename_is_given_again() -> None:
     files, segments = await closed_log()
     for segment in segments:
@@ -259,8 +283,11 @@ async def test_where_nothing_survives_a_log_of_another_epoch_begins() -> None:
     files, segments = await closed_log()
     for segment in segments:
         files.damage(segment.path, b"\xff" * 100)
+    origin = decode_origin(files.content(DIRECTORY / ORIGIN_NAME))
     log = EventLog.open(DIRECTORY, TINY, files)
     await log.close()
+    assert origin is not None
+    assert log.epoch != origin.epoch
     old = files.names(DIRECTORY)
     assert log.last_seq == 0
     assert [segment.path.name + ".damaged" in old for segment in segments] == [True] * len(segments)

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from teddy_edge.errors import LogClosed, LogLocked, LogOverloaded, RecordTooLarge
 from teddy_edge.eventlog import Entry, EventLog
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.settings import LogSettings
 
 SETTINGS = LogSettings()
@@ -69,6 +71,24 @@ async def test_a_long_log_over_many_segments_is_read_from_any_number(tmp_path: P
     await again.close()
 
 
+async def test_opening_a_long_log_reads_two_small_parts_of_each_segment_but_the_last() -> None:
+    files = SimulatedFiles()
+    directory = Path("/log")
+    log = EventLog.open(directory, SMALL, files)
+    log.start()
+    await asyncio.gather(*[log.append(entries(b"%04d" % n)) for n in range(1, 1001)])
+    await log.close()
+    read: Counter[str] = Counter()
+
+    def count(operation: str, path: Path) -> None:
+        read[path.name] += operation == "read"
+
+    files.fault = count
+    await EventLog.open(directory, SMALL, files).close()
+    segments = [name for name in files.names(directory) if name.endswith(".log")]
+    assert [read[name] for name in segments[:-1]] == [2] * (len(segments) - 1)
+
+
 async def test_the_chain_runs_through_every_record_and_segment(tmp_path: Path) -> None:
     log = EventLog.open(tmp_path, SMALL)
     log.start()
@@ -83,8 +103,10 @@ async def test_the_chain_runs_through_every_record_and_segment(tmp_path: Path) -
 def test_a_second_owner_is_told_the_pid_of_the_first(tmp_path: Path) -> None:
     holding = f"""
 import sys
+from collections import Counter
 from pathlib import Path
 from teddy_edge.eventlog import EventLog
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.settings import LogSettings
 log = EventLog.open(Path({str(tmp_path)!r}), LogSettings())
 print("open", flush=True)

@@ -1,0 +1,181 @@
+"""Mistakes that have cost others their data, made here on purpose: the suite must see each one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change to one file, and the tests that must see it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    """File names, and after a colon a part of their names."""
+
+
+MUTANTS = [
+    Mutant(
+        "acknowledge before fsync",
+        "log.py",
+        """                self._writer.write(batch)
+                self._loop.call_soon_threadsafe(self._settle, len(batch))
+""",
+        """                self._loop.call_soon_threadsafe(self._settle, len(batch))
+                self._writer.write(batch)
+""",
+        "test_faults.py test_power_loss.py",
+    ),
+    Mutant(
+        "no fsync at all",
+        "writer.py",
+        """        with poisoning("fdatasync", segment.path):
+            file.sync()
+""",
+        "",
+        "test_power_loss.py",
+    ),
+    Mutant(
+        "no directory fsync",
+        "files.py",
+        """    files.rename(unfinished, path)
+    files.sync_directory(path.parent)
+""",
+        """    files.rename(unfinished, path)
+""",
+        "test_power_loss.py",
+    ),
+    Mutant(
+        "a new file takes its name before it is synced",
+        "files.py",
+        """        file.write(0, data)
+        file.sync()
+""",
+        """        file.write(0, data)
+""",
+        "test_power_loss.py",
+    ),
+    Mutant(
+        "epoch left out of the checksum",
+        "frame.py",
+        "return zlib.crc32(epoch.bytes + first_seq",
+        "return zlib.crc32(first_seq",
+        "test_damage.py: another_log or longer",
+    ),
+    Mutant(
+        "segment left out of the checksum",
+        "frame.py",
+        'return zlib.crc32(epoch.bytes + first_seq.to_bytes(8, "little"))',
+        "del first_seq\n    return zlib.crc32(epoch.bytes)",
+        "test_frame.py",
+    ),
+    Mutant(
+        "a failed fsync tried again",
+        "writer.py",
+        """            file.sync()
+        self._has_unsealed = True
+""",
+        """            try:
+                file.sync()
+            except OSError:
+                file.sync()
+        self._has_unsealed = True
+""",
+        "test_faults.py",
+    ),
+    Mutant(
+        "append after a torn tail without cutting it",
+        "survey.py",
+        "return is_proven and self.size_bytes <= self.end_bytes",
+        "return is_proven or self.size_bytes > self.end_bytes",
+        "test_damage.py: cut_at_any",
+    ),
+    Mutant(
+        "trust what was read after a failed fsync",
+        "survey.py",
+        "is_proven = not self.frames or self.frames[-1].is_seal",
+        "is_proven = True",
+        "test_faults.py",
+    ),
+    Mutant(
+        "keep half an append",
+        "survey.py",
+        "return proven + list(_whole_appends(self.frames[len(proven) :]))",
+        "return self.frames",
+        "test_damage.py: last_commit or cut_at_any",
+    ),
+    Mutant(
+        "stop at the first damaged record",
+        "frame.py",
+        "            at = data.find(MARK, at + 1)\n            continue\n",
+        "            return\n",
+        "test_damage.py: spoilt_block",
+    ),
+    Mutant(
+        "drop a commit with a damaged record, although the next one proves it",
+        "frame.py",
+        "return self.seq if self.is_seal else self.seq - self.position - 1",
+        "return self.seq if self.is_seal else 0",
+        "test_damage.py: last_commit",
+    ),
+    Mutant(
+        "begin the next segment before the last one is sealed and synced",
+        "writer.py",
+        """        self.close()
+        header""",
+        """        self.abandon()
+        header""",
+        "test_log.py: long_log",
+    ),
+    Mutant(
+        "forget the number of a last record that is damaged",
+        "segment.py",
+        "            self.last_seq, self.chain, self.end_bytes = frame.seq,",
+        "            _, self.chain, self.end_bytes = frame.seq,",
+        "test_damage.py: spoilt_block or cut_at",
+    ),
+    Mutant(
+        "take a damaged version for a newer one",
+        "segment.py",
+        "if magic != MAGIC or zlib.crc32(MAGIC + _version(version)) != preamble_crc:",
+        "if magic != MAGIC:\n        del preamble_crc",
+        "test_damage.py: flipped_bit_of_a_closed",
+    ),
+    Mutant(
+        "the same number again where everything was lost",
+        "recovery.py",
+        "origin = Origin(uuid4(), 1)",
+        "origin = self._stored_origin() or Origin(uuid4(), 1)",
+        "test_damage.py: nothing_survives",
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_the_suite_sees(mutant: Mutant, tmp_path: Path) -> None:
+    for name in ("teddy_edge", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    path = tmp_path / "teddy_edge" / "eventlog" / mutant.file
+    text = path.read_text()
+    assert text.count(mutant.old) == 1, "the code that this mutant changes has moved"
+    path.write_text(text.replace(mutant.old, mutant.new))
+    names, _, part = mutant.tests.partition(":")
+    tests = [f"tests/eventlog/{name}" for name in names.split()]
+    command = [sys.executable, "-m", "pytest", "-xq", "-p", "no:cacheprovider", "-k", part, *tests]
+    result = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 1, f"{mutant.name} was not seen:\n{result.stdout[-2000:]}"
+    assert " failed" in result.stdout

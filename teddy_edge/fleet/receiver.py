@@ -3,9 +3,10 @@
     python -m teddy_edge.fleet.receiver --host 127.0.0.1 --port 1883 --database fleet.db
 
 A batch is taken where it continues its series: its chain comes out and joins what is stored. What
-is stored already is dropped, and what leaves a gap is not taken. In each case the bear is then told
-how far its series is stored (retained, `{"epoch", "seq"}`), never before the store is durable, and
-sends from there. What is no batch at all is logged and dropped.
+is stored already is dropped, and what leaves a gap is not taken, unless the bear says that it lost
+what lies in the gap: the loss is then stored too. In each case the bear is told how far its series
+is stored (retained, `{"epoch", "seq"}`), never before the store is durable, and sends from there.
+What is no batch at all is logged and dropped.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from teddy_edge.errors import EXIT_OK, WireError
-from teddy_edge.fleet.sinks import Position, Sink, SqliteSink
+from teddy_edge.fleet.sinks import Lost, Position, Sink, SqliteSink
 from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Subscription
 from teddy_edge.settings import BrokerSettings
 from teddy_edge.sync.wire import EventBatch, WireRecord, decode_batch
@@ -84,11 +85,12 @@ class Receiver:
             logger.info("%s: a new series, from %d on", bear, batch.first_seq)
         elif batch.last_seq <= stored.seq:
             return stored
-        elif batch.first_seq > stored.seq + 1:
+        elif batch.after_seq > stored.seq:
             logger.warning("%s: %d came, %d is stored", bear, batch.first_seq, stored.seq)
             return stored
         position = Position(batch.epoch, batch.last_seq, batch.chain_after)
-        self._sink.store(bear, position, _new_records(batch, stored))
+        lost = Lost(max(batch.after_seq, stored.seq if stored else 0) + 1, batch.first_seq - 1)
+        self._sink.store(bear, position, _new_records(batch, stored), lost)
         return position
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -97,7 +99,7 @@ class Receiver:
 
 def _new_records(batch: EventBatch, stored: Position | None) -> Sequence[WireRecord]:
     """Leave out what is stored, and check that it is the same as what came."""
-    if stored is None:
+    if stored is None or stored.seq < batch.first_seq - 1:
         return batch.records
     known = stored.seq + 1 - batch.first_seq
     dataclasses.replace(

@@ -28,6 +28,10 @@ CREATE TABLE records (
     bear TEXT NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL, data_class INTEGER NOT NULL,
     body BLOB NOT NULL, PRIMARY KEY (bear, epoch, seq)
 ) WITHOUT ROWID;
+CREATE TABLE lost (
+    bear TEXT NOT NULL, epoch BLOB NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    PRIMARY KEY (bear, epoch, first_seq)
+) WITHOUT ROWID;
 """
 
 
@@ -40,6 +44,14 @@ class Position:
     chain: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Records that a bear has no more, as it says; none where `last_seq` is below `first_seq`."""
+
+    first_seq: int
+    last_seq: int
+
+
 class Sink(Protocol):
     """A store of series. Its calls block, and come from one thread."""
 
@@ -49,10 +61,12 @@ class Sink(Protocol):
     def current(self) -> Sequence[tuple[str, Position]]:
         """Each bear with the series that it sent to last."""
 
-    def store(self, bear: str, position: Position, records: Sequence[WireRecord]) -> None:
-        """Keep records that end at `position`, and the position with them, or neither.
+    def store(
+        self, bear: str, position: Position, records: Sequence[WireRecord], lost: Lost
+    ) -> None:
+        """Keep records that end at `position`, what was lost before them, and the position.
 
-        They are durable when it returns.
+        All of it is durable when it returns, or nothing is kept.
         """
 
 
@@ -87,7 +101,9 @@ class SqliteSink:
         rows = self._connection.execute(query).fetchall()
         return [(bear, Position(UUID(bytes=epoch), seq, chain)) for bear, epoch, seq, chain in rows]
 
-    def store(self, bear: str, position: Position, records: Sequence[WireRecord]) -> None:
+    def store(
+        self, bear: str, position: Position, records: Sequence[WireRecord], lost: Lost
+    ) -> None:
         """See `Sink`."""
         epoch = position.epoch.bytes
         rows = [(bear, epoch, record.seq, record.data_class, record.body) for record in records]
@@ -95,12 +111,20 @@ class SqliteSink:
         series = (bear, epoch, first_seq, position.seq, position.chain)
         with self._connection as transaction:
             transaction.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+            if lost.first_seq <= lost.last_seq:
+                gap = (bear, epoch, lost.first_seq, lost.last_seq)
+                transaction.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", gap)
             transaction.execute("UPDATE series SET is_current = 0 WHERE bear = ?", (bear,))
             transaction.execute(
                 "INSERT INTO series VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
                 " last_seq = excluded.last_seq, chain = excluded.chain, is_current = 1",
                 series,
             )
+
+    def lost(self, bear: str, epoch: UUID) -> Sequence[Lost]:
+        """Read what a bear said it lost, in order."""
+        query = "SELECT first_seq, last_seq FROM lost WHERE bear = ? AND epoch = ? ORDER BY 1"
+        return [Lost(*row) for row in self._connection.execute(query, (bear, epoch.bytes))]
 
     def records(self, bear: str, epoch: UUID) -> Iterator[WireRecord]:
         """Read a series back, in order."""

@@ -113,7 +113,7 @@ class Uplink:
             self._settings.batch_records_max,
             self._settings.batch_bytes_max,
         )
-        batch = batch_of(self._log.epoch, stored)
+        batch = batch_of(self._log.epoch, stored, window.sent_seq)
         await connection.publish(
             self._topics.events, encode_batch(batch), content_type=CONTENT_TYPE
         )

@@ -1,11 +1,15 @@
 """A batch of records on the wire: zlib over a msgpack map.
 
-    {"v": 1, "epoch": 16 bytes, "first_seq": int, "last_seq": int,
+    {"v": 1, "epoch": 16 bytes, "first_seq": int, "last_seq": int, "lost_before": int,
      "chain_before": bytes, "chain_after": bytes, "records": [[data class, body], ...]}
 
 The records follow each other from `first_seq` on. A body is a record's body as it stands in the log
 (see `events`), so that whoever has `chain_before` can compute `chain_after` and see that nothing
 was changed, left out or put in.
+
+`lost_before` says how many records right before `first_seq` the bear has no more: damage, or a full
+card. The chain value before the first record is then not known (empty), and nobody can compute that
+record's own: it goes alone, and the chain continues from what it says.
 """
 
 from __future__ import annotations
@@ -23,7 +27,10 @@ from teddy_edge.eventlog import StoredRecord, next_chain
 
 VERSION = 1
 CONTENT_TYPE = "application/vnd.teddy.events+msgpack+zlib"
-KEYS = frozenset({"v", "epoch", "first_seq", "last_seq", "chain_before", "chain_after", "records"})
+KEYS = {
+    *("v", "epoch", "first_seq", "last_seq", "lost_before"),
+    *("chain_before", "chain_after", "records"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +52,18 @@ class EventBatch:
     chain_before: bytes
     chain_after: bytes
     records: Sequence[WireRecord]
+    lost_before: int = 0
+    """How many records right before `first_seq` are lost."""
+
+    @property
+    def after_seq(self) -> int:
+        """The sequence number that this batch continues from, losses included."""
+        return self.first_seq - self.lost_before - 1
 
     def verify(self) -> None:
         """Recompute the chain; raises `WireError` where it does not come out."""
+        if not self.chain_before and self.lost_before and len(self.records) == 1:
+            return
         chain = self.chain_before
         for record in self.records:
             chain = next_chain(chain, record.seq, record.data_class, record.body)
@@ -55,9 +71,14 @@ class EventBatch:
             raise WireError(f"the chain breaks between {self.first_seq} and {self.last_seq}")
 
 
-def batch_of(epoch: UUID, stored: Sequence[StoredRecord]) -> EventBatch:
-    """Make a batch of the first records that follow each other; a hole in the log ends it."""
+def batch_of(epoch: UUID, stored: Sequence[StoredRecord], after_seq: int) -> EventBatch:
+    """Make a batch of the first records that follow each other; a hole in the log ends it.
+
+    What lies between `after_seq`, the last number sent, and the first record is lost.
+    """
     stored = [record for place, record in enumerate(stored) if record.seq == stored[0].seq + place]
+    if not stored[0].chain_before:
+        stored = stored[:1]
     return EventBatch(
         epoch=epoch,
         first_seq=stored[0].seq,
@@ -65,6 +86,7 @@ def batch_of(epoch: UUID, stored: Sequence[StoredRecord]) -> EventBatch:
         chain_before=stored[0].chain_before,
         chain_after=stored[-1].chain,
         records=[WireRecord(record.seq, record.data_class, record.body) for record in stored],
+        lost_before=stored[0].seq - after_seq - 1,
     )
 
 
@@ -75,6 +97,7 @@ def encode_batch(batch: EventBatch) -> bytes:
         "epoch": batch.epoch.bytes,
         "first_seq": batch.first_seq,
         "last_seq": batch.last_seq,
+        "lost_before": batch.lost_before,
         "chain_before": batch.chain_before,
         "chain_after": batch.chain_after,
         "records": [[record.data_class, record.body] for record in batch.records],
@@ -113,7 +136,8 @@ def _batch(content: dict[str, Any]) -> EventBatch:
         WireRecord(seq, int(data_class), bytes(body))
         for seq, (data_class, body) in enumerate(content["records"], start=first_seq)
     ]
-    if not records or last_seq != records[-1].seq or first_seq < 1:
+    lost_before = int(content["lost_before"])
+    if not records or last_seq != records[-1].seq or not 0 <= lost_before < first_seq:
         raise ValueError("records and sequence numbers don't match")
     return EventBatch(
         epoch=UUID(bytes=content["epoch"]),
@@ -122,4 +146,5 @@ def _batch(content: dict[str, Any]) -> EventBatch:
         chain_before=bytes(content["chain_before"]),
         chain_after=bytes(content["chain_after"]),
         records=records,
+        lost_before=lost_before,
     )

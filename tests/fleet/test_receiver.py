@@ -18,7 +18,7 @@ import pytest
 from teddy_edge.errors import SinkUnusable
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.fleet.receiver import Receiver
-from teddy_edge.fleet.sinks import Position, SqliteSink
+from teddy_edge.fleet.sinks import Lost, Position, SqliteSink
 from teddy_edge.sync.wire import EventBatch, WireRecord, encode_batch
 from tests.fleet.batches import SmallLog
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
@@ -92,6 +92,18 @@ async def test_what_leaves_a_gap_waits_for_what_is_missing(
         assert list(sink.records("bear-1", log.epoch)) == log.records
 
 
+async def test_what_the_bear_lost_is_noted_and_does_not_hold_up_the_rest(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    log = SmallLog(30)
+    alone = dataclasses.replace(log.batch(15, 15), chain_before=b"", lost_before=4)
+    async with receiving(broker, sink):
+        assert (await send(bear, log.batch(1, 10), alone, alone))["seq"] == 15
+        assert (await send(bear, log.batch(16, 30)))["seq"] == 30
+        assert list(sink.records("bear-1", log.epoch)) == log.records[:10] + log.records[14:]
+        assert sink.lost("bear-1", log.epoch) == [Lost(11, 14)]
+
+
 async def test_a_new_epoch_is_a_series_of_its_own(
     broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
 ) -> None:
@@ -130,7 +142,9 @@ async def test_what_does_not_join_is_neither_stored_nor_confirmed(
 class FullDisk(SqliteSink):
     """A store that can be read and not written."""
 
-    def store(self, bear: str, position: Position, records: Sequence[WireRecord]) -> None:
+    def store(
+        self, bear: str, position: Position, records: Sequence[WireRecord], lost: Lost
+    ) -> None:
         raise sqlite3.OperationalError("disk full")
 
 
@@ -155,7 +169,8 @@ async def test_a_receiver_that_starts_says_what_it_has(
     broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
 ) -> None:
     log = SmallLog(3)
-    sink.store("bear-1", Position(log.epoch, 3, log.batch(1, 3).chain_after), log.records)
+    position = Position(log.epoch, 3, log.batch(1, 3).chain_after)
+    sink.store("bear-1", position, log.records, Lost(1, 0))
     async with receiving(broker, sink):
         message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
     assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 3}
@@ -198,7 +213,10 @@ async def test_the_program_keeps_what_it_received_over_a_kill(
     process.kill()
     await process.wait()
     process = await start()
-    assert (await send(bear, log.batch(8, 20)))["seq"] in (10, 20)
+    confirmed = await send(bear, log.batch(8, 20))
+    while confirmed["seq"] != 20:  # it says what it has stored already before it takes the batch
+        message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
+        confirmed = json.loads(message.payload)
     process.terminate()
     assert await process.wait() == 0
     with contextlib.closing(SqliteSink(database)) as sink:

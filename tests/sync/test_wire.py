@@ -30,7 +30,7 @@ def stored(first_seq: int, count: int) -> list[StoredRecord]:
 
 
 def test_a_batch_comes_back_as_it_was_sent() -> None:
-    batch = batch_of(EPOCH, stored(11, 5))
+    batch = batch_of(EPOCH, stored(11, 5), 10)
     back = decode_batch(encode_batch(batch), BYTES_MAX)
     assert back == batch
     assert (back.first_seq, back.last_seq, back.epoch) == (11, 15, EPOCH)
@@ -47,19 +47,32 @@ def test_a_batch_comes_back_as_it_was_sent() -> None:
     ],
 )
 def test_a_record_changed_moved_or_left_out_breaks_the_chain(records: list[WireRecord]) -> None:
-    batch = dataclasses.replace(batch_of(EPOCH, stored(11, 2)), records=records)
+    batch = dataclasses.replace(batch_of(EPOCH, stored(11, 2), 10), records=records)
     with pytest.raises(WireError, match="chain"):
         batch.verify()
 
 
 def test_a_hole_in_the_log_ends_a_batch() -> None:
     records = [*stored(1, 3), *stored(7, 2)]
-    batch = batch_of(EPOCH, records)
-    assert (batch.first_seq, batch.last_seq) == (1, 3)
+    batch = batch_of(EPOCH, records, 0)
+    assert (batch.first_seq, batch.last_seq, batch.lost_before) == (1, 3, 0)
+
+
+def test_what_is_lost_before_a_batch_is_counted_and_its_first_record_goes_alone() -> None:
+    after_a_hole = [dataclasses.replace(stored(7, 1)[0], chain_before=b""), *stored(8, 2)]
+    batch = decode_batch(encode_batch(batch_of(EPOCH, after_a_hole, 3)), BYTES_MAX)
+    assert (batch.after_seq, batch.first_seq, batch.last_seq, batch.lost_before) == (3, 7, 7, 3)
+    batch.verify()
+
+
+def test_a_batch_without_a_chain_is_taken_only_where_records_are_lost() -> None:
+    alone = dataclasses.replace(batch_of(EPOCH, stored(7, 1), 6), chain_before=b"")
+    with pytest.raises(WireError, match="chain"):
+        alone.verify()
 
 
 def packed(**changes: object) -> bytes:
-    content = msgpack.unpackb(zlib.decompress(encode_batch(batch_of(EPOCH, stored(1, 2)))))
+    content = msgpack.unpackb(zlib.decompress(encode_batch(batch_of(EPOCH, stored(1, 2), 0))))
     return zlib.compress(msgpack.packb({**content, **changes}))
 
 
@@ -76,6 +89,8 @@ def packed(**changes: object) -> bytes:
         packed(epoch=b"short"),
         packed(first_seq=5),
         packed(last_seq=1),
+        packed(lost_before=-1),
+        packed(lost_before=1),
         packed(records=[]),
         packed(records=[[1, b"x", b"y"], [1, b"x"]]),
         packed(records=5),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from teddy_edge.commands.aggregates import Aggregates
 from teddy_edge.commands.bus import CommandBus, CommandContext, Decision
-from teddy_edge.domain import bear, child
+from teddy_edge.domain import bear, child, conversation
+from teddy_edge.domain.command import Command
 
 
 class RegisterChildHandler:
@@ -19,10 +21,58 @@ class RegisterChildHandler:
 
     def handle(self, command: child.RegisterChild, context: CommandContext) -> Decision:
         """Make the child's id from the command's, so that a retry means the same child."""
-        child_id = str(uuid.uuid5(context.envelope.id, "child"))
+        child_id = _id_made_by(context, "child")
         state = self._aggregates.child_with_udid(command.udid)
-        events = child.decide(state, command, child_id)
+        events = child.register(state, command, child_id)
         return Decision(child.stream(child_id), events, {"child_id": child_id})
+
+
+class ChildHandler:
+    """Decides on a command about a child that is registered."""
+
+    def __init__(self, command_type: type[Command], aggregates: Aggregates) -> None:
+        self.command_type = command_type
+        self._aggregates = aggregates
+
+    def handle(self, command: Any, context: CommandContext) -> Decision:
+        """Decide by the state of the child."""
+        del context
+        events = child.decide(self._aggregates.child(command.child_id), command)
+        return Decision(child.stream(command.child_id), events, {"child_id": command.child_id})
+
+
+class StartConversationHandler:
+    """Decides on `start_conversation`; the result's data gives the new `conversation_id`."""
+
+    command_type = conversation.StartConversation
+
+    def __init__(self, aggregates: Aggregates) -> None:
+        self._aggregates = aggregates
+
+    def handle(self, command: conversation.StartConversation, context: CommandContext) -> Decision:
+        """Make the conversation's id from the command's, so that a retry means the same one."""
+        conversation_id = _id_made_by(context, "conversation")
+        events = conversation.start(self._aggregates.child(command.child_id), conversation_id)
+        stream = conversation.stream(conversation_id)
+        return Decision(stream, events, {"conversation_id": conversation_id})
+
+
+class ConversationHandler:
+    """Decides on a command about a conversation that goes on."""
+
+    def __init__(
+        self, command_type: type[Command], aggregates: Aggregates, *, keep_words: bool
+    ) -> None:
+        self.command_type = command_type
+        self._aggregates = aggregates
+        self._keep_words = keep_words
+
+    def handle(self, command: Any, context: CommandContext) -> Decision:
+        """Decide by the state of the conversation."""
+        del context
+        state = self._aggregates.conversation(command.conversation_id)
+        events = conversation.decide(state, command, keep_words=self._keep_words)
+        return Decision(conversation.stream(command.conversation_id), events)
 
 
 class PressButtonHandler:
@@ -39,7 +89,20 @@ class PressButtonHandler:
         return Decision(bear.STREAM, bear.decide(self._aggregates.bear, command))
 
 
-def register_handlers(bus: CommandBus, aggregates: Aggregates) -> None:
+def register_handlers(bus: CommandBus, aggregates: Aggregates, *, keep_words: bool) -> None:
     """Give the bus every command that this bear knows."""
     bus.register(RegisterChildHandler(aggregates))
+    for about_child in (
+        child.UpdateChildProfile,
+        child.ReportSafetyViolation,
+        child.DeactivateChild,
+    ):
+        bus.register(ChildHandler(about_child, aggregates))
+    bus.register(StartConversationHandler(aggregates))
+    for about_conversation in (conversation.RecordConversationTurn, conversation.EndConversation):
+        bus.register(ConversationHandler(about_conversation, aggregates, keep_words=keep_words))
     bus.register(PressButtonHandler(aggregates))
+
+
+def _id_made_by(context: CommandContext, kind: str) -> str:
+    return str(uuid.uuid5(context.envelope.id, kind))

@@ -1,26 +1,40 @@
-"""A child of this bear: registering one, and what must hold."""
+"""A child of this bear: what may be done with one, and what must hold.
+
+Nothing is done with a child that is not known or was deactivated; a udid is registered once; names
+and ages are within limits; a violation is kept as it was reported.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints, field_validator
 
-from teddy_edge.domain.command import Command
+from teddy_edge.domain.command import Command, Part
 from teddy_edge.errors import CommandRejected
-from teddy_edge.events import ChildRegistered, Event
+from teddy_edge.events import (
+    ChildDeactivated,
+    ChildProfileUpdated,
+    ChildRegistered,
+    Event,
+    SafetyViolationReported,
+)
 from teddy_edge.messages import Identifier
 
 AGE_YEARS_MIN = 1
 AGE_YEARS_MAX = 17
+DETAILS_CHARACTERS_MAX = 2000
 
+Severity = Literal["low", "medium", "high", "critical"]
 ChildName = Annotated[
     str,
     StringConstraints(
         strip_whitespace=True, min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$"
     ),
 ]
+Age = Annotated[int, Field(ge=AGE_YEARS_MIN, le=AGE_YEARS_MAX)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 
 
 class RegisterChild(Command):
@@ -31,8 +45,61 @@ class RegisterChild(Command):
     parent_id: Identifier
     device_id: Identifier
     name: ChildName
-    age: int = Field(ge=AGE_YEARS_MIN, le=AGE_YEARS_MAX)
+    age: Age
     udid: Identifier
+
+
+class Preferences(Part):
+    """What a child likes; a field that is given replaces what was there."""
+
+    favorite_stories: list[Label] | None = Field(None, max_length=20)
+    interests: list[Label] | None = Field(None, max_length=20)
+    learning_style: Literal["visual", "auditory", "reading", "kinesthetic"] | None = None
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$")] | None = None
+
+
+class ProfileChanges(Part):
+    """The fields that can be changed, and no others: an id or a parent never can."""
+
+    name: ChildName | None = None
+    age: Age | None = None
+    preferences: Preferences | None = None
+
+
+class UpdateChildProfile(Command):
+    """Give fields of a child's profile new values."""
+
+    wire_name: ClassVar[str] = "update_child_profile"
+
+    child_id: Identifier
+    changes: ProfileChanges
+
+
+class ReportSafetyViolation(Command):
+    """Report that something unsafe happened around a child."""
+
+    wire_name: ClassVar[str] = "report_safety_violation"
+
+    child_id: Identifier
+    violation_type: Label
+    severity: Severity
+    details: JsonValue = None
+
+    @field_validator("details")
+    @classmethod
+    def _is_small(cls, details: Any) -> Any:
+        if len(str(details)) > DETAILS_CHARACTERS_MAX:
+            raise ValueError(f"should have at most {DETAILS_CHARACTERS_MAX} characters")
+        return details
+
+
+class DeactivateChild(Command):
+    """End a child's use of the bear; its history stays."""
+
+    wire_name: ClassVar[str] = "deactivate_child"
+
+    child_id: Identifier
+    reason: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +109,7 @@ class Child:
     child_id: str
     parent_id: str
     udid: str
+    is_active: bool = True
 
 
 def stream(child_id: str) -> str:
@@ -49,7 +117,16 @@ def stream(child_id: str) -> str:
     return f"child/{child_id}"
 
 
-def decide(state: Child | None, command: RegisterChild, child_id: str) -> list[Event]:
+def active(state: Child | None) -> Child:
+    """Give the child if it may use the bear; one that never was is not told from one that left."""
+    if state is None or not state.is_active:
+        raise CommandRejected(
+            "unknown_child", "no child with this id uses this bear", "data.child_id"
+        )
+    return state
+
+
+def register(state: Child | None, command: RegisterChild, child_id: str) -> list[Event]:
     """Register a child under `child_id`; `state` is the child that now has the udid, if any."""
     if state is not None:
         raise CommandRejected(
@@ -67,8 +144,34 @@ def decide(state: Child | None, command: RegisterChild, child_id: str) -> list[E
     ]
 
 
+def decide(
+    state: Child | None, command: UpdateChildProfile | ReportSafetyViolation | DeactivateChild
+) -> list[Event]:
+    """Decide on a command about a child."""
+    child_id = active(state).child_id
+    match command:
+        case UpdateChildProfile():
+            changes = command.changes.model_dump(exclude_none=True)
+            if not changes:
+                raise CommandRejected("nothing_to_change", "no field is given", "data.changes")
+            return [ChildProfileUpdated(child_id=child_id, changes=changes)]
+        case ReportSafetyViolation():
+            return [
+                SafetyViolationReported(
+                    child_id=child_id,
+                    violation_type=command.violation_type,
+                    severity=command.severity,
+                    details=command.details,
+                )
+            ]
+        case DeactivateChild():
+            return [ChildDeactivated(child_id=child_id, reason=command.reason)]
+
+
 def evolve(state: Child | None, event: Event) -> Child | None:
     """Apply one event."""
     if isinstance(event, ChildRegistered):
         return Child(child_id=event.child_id, parent_id=event.parent_id, udid=event.udid)
+    if isinstance(event, ChildDeactivated) and state is not None:
+        return replace(state, is_active=False)
     return state

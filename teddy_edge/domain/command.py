@@ -9,13 +9,17 @@ from pydantic import BaseModel, ConfigDict
 from teddy_edge.messages import Origin
 
 
-class Command(BaseModel):
-    """A request to change something: immutable, validated when made.
+class Part(BaseModel):
+    """A part of a command: immutable, checked when made, without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Command(Part):
+    """A request to change something.
 
     A subclass sets `wire_name` and may narrow `origins`, the ways it may come in.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     wire_name: ClassVar[str]
     origins: ClassVar[frozenset[Origin]] = frozenset({Origin.MQTT, Origin.SOCKET, Origin.LIBRARY})

@@ -1,4 +1,4 @@
-"""What is shown of the bear itself."""
+"""What is shown of the bear itself, and what its log has lost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from teddy_edge.clock import rfc3339
-from teddy_edge.events import BearStarted, ButtonPressed, Record
+from teddy_edge.events import BearStarted, ButtonPressed, Record, RecordsLost
+from teddy_edge.projections.rows import Rows, append_item
 
 KEY = "bear/self"
+LOSSES = "losses"
+"""The list of what the log has lost."""
 
 
 class BearReadModel(BaseModel):
@@ -22,6 +25,8 @@ class BearReadModel(BaseModel):
     button_presses: dict[str, int] = {}
     last_button: str | None = None
     last_button_at: str | None = None
+    records_lost: int = 0
+    """How many records the log holds no more."""
     time_trust: str = "unsynced"
     """Whether the bear knew the time at the last event shown here."""
     seq: int = 0
@@ -29,31 +34,31 @@ class BearReadModel(BaseModel):
 
 
 class BearProjection:
-    """Makes the one row `bear/self`."""
+    """Makes the row of the bear and the list of losses."""
 
     name = "bear"
-    version = 1
+    version = 2
 
-    def key(self, record: Record) -> str | None:
-        """Only the bear's own stream counts."""
-        return KEY if record.stream == "bear" else None
-
-    def apply(self, row: dict[str, Any] | None, record: Record) -> dict[str, Any] | None:
-        """Give the row after a record."""
-        model = BearReadModel(**(row or {}))
+    async def apply(self, rows: Rows, record: Record) -> None:
+        """See `Projection`."""
+        if not isinstance(record.event, BearStarted | ButtonPressed | RecordsLost):
+            return
+        model = BearReadModel(**(await rows.get(KEY) or {}))
         changes = self._changes(model, record)
-        if not changes:
-            return row
         stamp = {"time_trust": record.trust.value, "seq": record.seq}
-        return model.model_copy(update={**changes, **stamp}).model_dump()
+        rows.put(KEY, model.model_copy(update={**changes, **stamp}).model_dump())
+        if isinstance(record.event, RecordsLost):
+            await append_item(rows, LOSSES, record.data)
 
     def _changes(self, model: BearReadModel, record: Record) -> dict[str, Any]:
-        event = record.event
         at = rfc3339(record.wall_ns)
-        if isinstance(event, BearStarted):
-            return {"version": event.version, "started_at": at}
-        if isinstance(event, ButtonPressed):
-            count = model.button_presses.get(event.button, 0) + 1
-            presses = {**model.button_presses, event.button: count}
-            return {"button_presses": presses, "last_button": event.button, "last_button_at": at}
+        match record.event:
+            case BearStarted(version=version):
+                return {"version": version, "started_at": at}
+            case ButtonPressed(button=button):
+                count = model.button_presses.get(button, 0) + 1
+                presses = {**model.button_presses, button: count}
+                return {"button_presses": presses, "last_button": button, "last_button_at": at}
+            case RecordsLost(count=count):
+                return {"records_lost": model.records_lost + count}
         return {}

@@ -1,7 +1,6 @@
-"""The facts that the bear remembers, and how a fact becomes the bytes of a log record.
+"""How a fact becomes the bytes of a log record, and how it is read back.
 
-An event type is a frozen dataclass with its wire name, version and data class. `EVENT_TYPES` is the
-whole registry. A record's body is a msgpack array, in this order:
+A record's body is a msgpack array, in this order:
 
     type, type version, event id (16 bytes), stream, wall ns, monotonic ns, boot id (16 bytes),
     trust, correlation id, causation id (the command's, 16 bytes), actor ([id, role]), data (a map)
@@ -13,106 +12,15 @@ newer version wrote keeps its unknown type: it is carried, replayed and synced, 
 from __future__ import annotations
 
 import dataclasses
-import enum
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, cast
 from uuid import UUID
 
 import msgpack
 
 from teddy_edge.clock import Clock, Trust, new_id, rfc3339
-
-
-class DataClass(enum.IntEnum):
-    """What kind of data a record is; budgets and retention go by it."""
-
-    SAFETY = 1
-    CONSENT = 2
-    COMMAND = 3
-    STATE = 4
-    ACTIVITY = 5
-    DIAGNOSTICS = 6
-
-
-class Event(Protocol):
-    """What every event type has beside its own fields."""
-
-    type: ClassVar[str]
-    type_version: ClassVar[int]
-    data_class: ClassVar[DataClass]
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class ChildRegistered:
-    """A parent registered a child with this bear."""
-
-    type: ClassVar[str] = "child_registered"
-    type_version: ClassVar[int] = 1
-    data_class: ClassVar[DataClass] = DataClass.CONSENT
-
-    child_id: str
-    parent_id: str
-    device_id: str
-    name: str
-    age: int
-    udid: str
-
-
-@dataclass(frozen=True, slots=True)
-class ButtonPressed:
-    """A child pressed one of the bear's buttons."""
-
-    type: ClassVar[str] = "button_pressed"
-    type_version: ClassVar[int] = 1
-    data_class: ClassVar[DataClass] = DataClass.ACTIVITY
-
-    button: str
-
-
-@dataclass(frozen=True, slots=True)
-class BearStarted:
-    """The daemon started: which version, and on which boot (see the record)."""
-
-    type: ClassVar[str] = "bear_started"
-    type_version: ClassVar[int] = 1
-    data_class: ClassVar[DataClass] = DataClass.DIAGNOSTICS
-
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class CommandDone:
-    """A command had its effect; the record that makes a duplicate harmless."""
-
-    type: ClassVar[str] = "command_done"
-    type_version: ClassVar[int] = 1
-    data_class: ClassVar[DataClass] = DataClass.COMMAND
-
-    name: str
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRefused:
-    """A command was rejected or came too late. Its payload is not kept."""
-
-    type: ClassVar[str] = "command_refused"
-    type_version: ClassVar[int] = 1
-    data_class: ClassVar[DataClass] = DataClass.COMMAND
-
-    name: str | None
-    status: str
-    origin: str
-    code: str
-    message: str
-    field: str | None
-
-
-EVENT_TYPES: dict[tuple[str, int], type[Event]] = {
-    (event_type.type, event_type.type_version): event_type
-    for event_type in (ChildRegistered, ButtonPressed, BearStarted, CommandDone, CommandRefused)
-}
+from teddy_edge.events.types import DataClass, Event
+from teddy_edge.events.upcasting import current_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +52,8 @@ class Record:
 
     @property
     def event(self) -> Event | None:
-        """The typed event, or None for a type that this version does not know."""
-        event_type = EVENT_TYPES.get((self.type, self.type_version))
-        return None if event_type is None else event_type(**self.data)
+        """The typed event as of today, or None for one that this version does not know."""
+        return current_event(self.type, self.type_version, self.data)
 
 
 def encode_event(event: Event, stream: str, cause: Cause, clock: Clock) -> bytes:

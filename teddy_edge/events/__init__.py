@@ -1,0 +1,51 @@
+"""The facts that the bear remembers (`types`), as bytes (`record`), also old ones (`upcasting`)."""
+
+from teddy_edge.events.record import (
+    Cause,
+    Record,
+    cloud_event,
+    data_class_name,
+    decode_record,
+    encode_event,
+)
+from teddy_edge.events.types import (
+    EVENT_TYPES,
+    BearStarted,
+    ButtonPressed,
+    ChildDeactivated,
+    ChildProfileUpdated,
+    ChildRegistered,
+    CommandDone,
+    CommandRefused,
+    ConversationEnded,
+    ConversationStarted,
+    ConversationTurnRecorded,
+    DataClass,
+    Event,
+    RecordsLost,
+    SafetyViolationReported,
+)
+
+__all__ = [
+    "EVENT_TYPES",
+    "BearStarted",
+    "ButtonPressed",
+    "Cause",
+    "ChildDeactivated",
+    "ChildProfileUpdated",
+    "ChildRegistered",
+    "CommandDone",
+    "CommandRefused",
+    "ConversationEnded",
+    "ConversationStarted",
+    "ConversationTurnRecorded",
+    "DataClass",
+    "Event",
+    "Record",
+    "RecordsLost",
+    "SafetyViolationReported",
+    "cloud_event",
+    "data_class_name",
+    "decode_record",
+    "encode_event",
+]

@@ -1,0 +1,69 @@
+"""What a projection sees while it takes up a record: rows to read, rows to put.
+
+A long list (a child's violations, a parent's children) is a row that counts and as many rows of
+`ITEMS_PER_PAGE` items as it needs, so that no row grows without end and an append rewrites one page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from teddy_edge.events import Record
+
+Row = dict[str, Any]
+ITEMS_PER_PAGE = 20
+
+
+class Rows(Protocol):
+    """The rows as of the record before, and what this one changes."""
+
+    async def get(self, key: str) -> Row | None:
+        """Give a row."""
+
+    def put(self, key: str, row: Row) -> None:
+        """Put a new or changed row; rows that were got are never changed in place."""
+
+
+class Projection(Protocol):
+    """A rule that makes rows of records, and of nothing else: no clock, no chance.
+
+    A change of `version` makes all read models be built anew at the next start.
+    """
+
+    name: str
+    version: int
+
+    async def apply(self, rows: Rows, record: Record) -> None:
+        """Take up a record."""
+
+
+async def append_item(rows: Rows, name: str, item: Any) -> int:
+    """Put an item at the end of a list; gives how many it has now."""
+    count = await item_count(rows.get, name)
+    page = _page_key(name, count)
+    items = (await rows.get(page) or {"items": []})["items"]
+    rows.put(page, {"items": [*items, item]})
+    rows.put(name, {"count": count + 1})
+    return count + 1
+
+
+async def item_count(get: Callable[[str], Awaitable[Row | None]], name: str) -> int:
+    """Tell how many items a list has."""
+    return int((await get(name) or {"count": 0})["count"])
+
+
+async def read_items(
+    get: Callable[[str], Awaitable[Row | None]], name: str, offset: int, limit: int
+) -> list[Any]:
+    """Give up to `limit` items of a list from `offset` on, in the order they were put."""
+    end = min(offset + limit, await item_count(get, name))
+    items: list[Any] = []
+    for start in range(offset - offset % ITEMS_PER_PAGE, end, ITEMS_PER_PAGE):
+        page = (await get(_page_key(name, start)) or {"items": []})["items"]
+        items += page[max(offset - start, 0) : end - start]
+    return items
+
+
+def _page_key(name: str, index: int) -> str:
+    return f"{name}/{index // ITEMS_PER_PAGE:08d}"

@@ -101,10 +101,10 @@ async def test_a_wire_that_falls_silent_is_given_up(broker: Mosquitto) -> None:
 
 async def test_a_quiet_but_healthy_connection_is_kept(broker: Mosquitto) -> None:
     async with Wire(broker.port).laid() as wire:
-        link = link_to(wire.port, keepalive_s=1)
+        link = link_to(wire.port, keepalive_s=2)
         async with running(link):
             await until(lambda: link.connected)
-            await asyncio.sleep(3)
+            await asyncio.sleep(4)  # longer than either side bears silence
         assert wire.connections == 1
 
 

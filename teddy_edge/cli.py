@@ -29,8 +29,8 @@ examples:
   teddy-edge run --simulate                      the daemon, with buttons that `press` presses
   teddy-edge status                              how it is, and what the cloud has confirmed
   teddy-edge press left_paw                      a paw is pressed
-  teddy-edge send press_button '{"button": "belly"}'
-                                                 a command, as this device
+  teddy-edge send register_child --actor parent:parent-1 - < child.json
+                                                 a command, its data from a file
   teddy-edge query get_bear_state                a question
   teddy-edge tail                                the last ten events, then each new one
 
@@ -49,8 +49,9 @@ log open, 76 the log was written by a newer version.
 
 SEND_EPILOG = """\
 examples:
-  teddy-edge send press_button '{"button": "belly"}'
   teddy-edge send register_child --actor parent:parent-1 - < child.json
+  teddy-edge send register_child --actor parent:parent-1 \\
+      '{"parent_id": "parent-1", "device_id": "device-1", "name": "Emma", "age": 7, "udid": "u-1"}'
 
 The command ends once: sent again with the same --id, it gives the same result again.
 """

@@ -109,7 +109,7 @@ def press(arguments: argparse.Namespace) -> int:
     return _show(
         _client(arguments).press(arguments.button),
         arguments,
-        lambda body: print(f"{body['button']} was pressed: event {body['seq']}"),
+        lambda body: print(f"{body['button']} was pressed, and recorded by event {body['seq']}"),
     )
 
 
@@ -167,7 +167,7 @@ def _data(argument: str) -> dict[str, Any]:
     except (UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"JSON cannot be read: {error}") from error
     if not isinstance(data, dict):
-        raise UsageError('JSON should be an object, as in {"button": "belly"}')
+        raise UsageError('JSON should be an object, as in {"name": "Emma", "age": 7}')
     return data
 
 

@@ -134,7 +134,7 @@ async def test_status_as_json_is_what_the_daemon_said(bear: ServedBear) -> None:
 
 async def test_a_press_says_which_event_it_became(bear: ServedBear) -> None:
     outcome = await bear.ask("press", "belly")
-    assert (outcome.code, outcome.out) == (0, "belly was pressed: event 12\n")
+    assert (outcome.code, outcome.out) == (0, "belly was pressed, and recorded by event 12\n")
 
 
 async def test_a_press_of_an_unknown_button_lists_the_known_ones(bear: ServedBear) -> None:

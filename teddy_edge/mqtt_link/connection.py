@@ -107,14 +107,14 @@ class OneConnection:
         entering = asyncio.ensure_future(self._client.__aenter__())
         try:
             await asyncio.wait((entering, self._ended), return_when=asyncio.FIRST_COMPLETED)
-            if not entering.done():
-                raise self._ended.result()
-            await entering
-        except aiomqtt.MqttError as error:
-            raise self._could_not_connect(str(error)) from error
+            failure = entering.exception() if entering.done() else self._ended.result()
         finally:
             entering.cancel()
             self._paho.on_log = None  # else paho formats a line for every packet
+        if isinstance(failure, aiomqtt.MqttError):
+            failure = self._could_not_connect(str(failure))
+        if failure is not None:
+            raise failure
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Subscribe to each topic filter with its QoS; a refusal of any is `LinkRefused`."""

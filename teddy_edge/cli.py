@@ -21,6 +21,7 @@ from teddy_edge.errors import (
 )
 
 EXIT_INTERRUPTED = 130
+NO_DATA = "{}"
 
 DESCRIPTION = "Teddy Edge: the daemon inside an AI teddy bear, and the means to talk to it."
 
@@ -85,7 +86,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line says; gives the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     act: Callable[[argparse.Namespace], int] = arguments.act
     try:
         code = act(arguments)
@@ -102,6 +103,17 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return code
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse; JSON may stand behind options too, where argparse would not look for it."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if len(rest) == 1 and not rest[0].startswith("-") and vars(arguments).get("data") == NO_DATA:
+        arguments.data = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def _parser() -> Parser:
@@ -174,7 +186,7 @@ def _add_config(parser: Parser) -> None:
 def _add_message(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="its name, as in register_child")
     parser.add_argument(
-        "data", metavar="JSON", nargs="?", default="{}", help="its data, an object; - reads stdin"
+        "data", metavar="JSON", nargs="?", default=NO_DATA, help="its data, an object; - reads stdin"
     )
     parser.add_argument("--actor", metavar="ROLE:ID", help="who sends it (default: device:local)")
 

@@ -200,7 +200,11 @@ class SegmentWriter:
     def _roll(self) -> None:
         last = self._segment
         self.close()
-        header = Header(self._epoch, last.last_seq + 1, last.chain)
+        self.begin_at(last.last_seq + 1, last.chain)
+
+    def begin_at(self, first_seq: int, chain: bytes) -> None:
+        """Begin a segment; the one before it is closed."""
+        header = Header(self._epoch, first_seq, chain)
         with poisoning("create of a segment", self._directory):
             following = create_segment(self._files, self._directory, header)
         with self._guard:

@@ -294,6 +294,18 @@ async def test_where_nothing_survives_a_log_of_another_epoch_begins() -> None:
     assert (await examine(files)).seqs == []
 
 
+async def test_numbers_that_are_known_elsewhere_are_not_given_again() -> None:
+    files, segments = await closed_log()
+    files.remove(segments[-1].path)
+    log = EventLog.open(DIRECTORY, TINY, files)
+    kept = log.last_seq
+    log.skip_beyond(kept)
+    assert log.report.complete
+    log.skip_beyond(ALL[-1])
+    await log.close()
+    expect(await examine(files), range(kept + 1, ALL[-1] + 1))
+
+
 async def test_a_newer_format_is_refused_by_name_and_left_as_it_is() -> None:
     files, segments = await closed_log()
     start = b"TEDDYLOG" + (2).to_bytes(4, "little")

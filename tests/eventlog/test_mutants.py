@@ -133,9 +133,9 @@ MUTANTS = [
         "begin the next segment before the last one is sealed and synced",
         "writer.py",
         """        self.close()
-        header""",
+        self.begin_at""",
         """        self.abandon()
-        header""",
+        self.begin_at""",
         "test_log.py: long_log",
     ),
     Mutant(

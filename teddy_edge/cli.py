@@ -21,7 +21,6 @@ from teddy_edge.errors import (
 )
 
 EXIT_INTERRUPTED = 130
-NO_DATA = "{}"
 
 DESCRIPTION = "Teddy Edge: the daemon inside an AI teddy bear, and the means to talk to it."
 
@@ -109,7 +108,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     """Parse; JSON may stand behind options too, where argparse would not look for it."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
-    if len(rest) == 1 and not rest[0].startswith("-") and vars(arguments).get("data") == NO_DATA:
+    is_data = len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-"))
+    if is_data and vars(arguments).get("data", "") is None:
         arguments.data = rest.pop()
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -186,7 +186,11 @@ def _add_config(parser: Parser) -> None:
 def _add_message(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="its name, as in register_child")
     parser.add_argument(
-        "data", metavar="JSON", nargs="?", default=NO_DATA, help="its data, an object; - reads stdin"
+        "data",
+        metavar="JSON",
+        nargs="?",
+        default=NO_DATA,
+        help="its data, an object; - reads stdin",
     )
     parser.add_argument("--actor", metavar="ROLE:ID", help="who sends it (default: device:local)")
 

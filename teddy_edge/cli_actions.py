@@ -158,7 +158,9 @@ def _message(arguments: argparse.Namespace) -> dict[str, Any]:
     return message
 
 
-def _data(argument: str) -> dict[str, Any]:
+def _data(argument: str | None) -> dict[str, Any]:
+    if argument is None:
+        return {}
     try:
         text = sys.stdin.read() if argument == "-" else argument
         data = json.loads(text)
@@ -196,7 +198,12 @@ def tail(arguments: argparse.Namespace) -> int:
 
 
 def _recent(client: LocalClient) -> int:
-    last_seq: int = client.status().body["log"]["last_seq"]
+    from teddy_edge.local_client import RequestRefused  # noqa: PLC0415
+
+    reply = client.status()
+    if not reply.ok:
+        raise RequestRefused(reply)
+    last_seq: int = reply.body["log"]["last_seq"]
     return max(1, last_seq - EVENTS_SHOWN_FIRST + 1)
 
 

@@ -171,6 +171,12 @@ async def test_a_command_reads_its_data_from_stdin(bear: ServedBear) -> None:
     assert bear.commands.executed[0][0].data == {"on": False}
 
 
+async def test_the_sign_for_stdin_may_stand_behind_the_options(bear: ServedBear) -> None:
+    outcome = await bear.ask("send", "mute", "--actor", "parent:p", "-", stdin=b'{"on": false}')
+    assert outcome.code == 0
+    assert bear.commands.executed[0][0].data == {"on": False}
+
+
 async def test_a_rejected_command_says_why_and_fails(bear: ServedBear) -> None:
     bear.commands.status = "rejected"
     outcome = await bear.ask("send", "mute")
@@ -237,6 +243,8 @@ async def test_the_pointer_stands_under_the_mistake() -> None:
         ["tail", "--from", "0"],
         ["send", "mute", "{}", "--actor", "parent"],
         ["status", "--colour"],
+        ["status", "more"],
+        ["send", "mute", "{}", "{}"],
     ],
 )
 async def test_wrong_usage_has_its_own_exit_code(arguments: list[str]) -> None:

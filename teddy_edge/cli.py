@@ -189,7 +189,6 @@ def _add_message(parser: Parser) -> None:
         "data",
         metavar="JSON",
         nargs="?",
-        default=NO_DATA,
         help="its data, an object; - reads stdin",
     )
     parser.add_argument("--actor", metavar="ROLE:ID", help="who sends it (default: device:local)")

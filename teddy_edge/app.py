@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
@@ -84,6 +85,8 @@ def run(settings: Settings, *, simulate: bool) -> int:
 
 
 async def _run(settings: Settings, *, simulate: bool) -> None:
+    if not simulate:  # lgpio makes a FIFO where it starts; the service says where
+        os.environ.setdefault("LG_WD", str(settings.data_directory.absolute()))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):

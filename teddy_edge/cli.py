@@ -29,8 +29,8 @@ examples:
   teddy-edge run --simulate                      the daemon, with buttons that `press` presses
   teddy-edge status                              how it is, and what the cloud has confirmed
   teddy-edge press left_paw                      a paw is pressed
-  teddy-edge send press_button '{"button": "belly"}'
-                                                 a command, as this device
+  teddy-edge send register_child --actor parent:parent-1 - < child.json
+                                                 a command, its data from a file
   teddy-edge query get_bear_state                a question
   teddy-edge tail                                the last ten events, then each new one
 
@@ -49,8 +49,9 @@ log open, 76 the log was written by a newer version.
 
 SEND_EPILOG = """\
 examples:
-  teddy-edge send press_button '{"button": "belly"}'
   teddy-edge send register_child --actor parent:parent-1 - < child.json
+  teddy-edge send register_child --actor parent:parent-1 \\
+      '{"parent_id": "parent-1", "device_id": "device-1", "name": "Emma", "age": 7, "udid": "u-1"}'
 
 The command ends once: sent again with the same --id, it gives the same result again.
 """
@@ -84,7 +85,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line says; gives the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parse(argv)
     act: Callable[[argparse.Namespace], int] = arguments.act
     try:
         code = act(arguments)
@@ -101,6 +102,18 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return code
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse; JSON may stand behind options too, where argparse would not look for it."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    is_data = len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-"))
+    if is_data and vars(arguments).get("data", "") is None:
+        arguments.data = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def _parser() -> Parser:
@@ -173,7 +186,10 @@ def _add_config(parser: Parser) -> None:
 def _add_message(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="its name, as in register_child")
     parser.add_argument(
-        "data", metavar="JSON", nargs="?", default="{}", help="its data, an object; - reads stdin"
+        "data",
+        metavar="JSON",
+        nargs="?",
+        help="its data, an object; - reads stdin",
     )
     parser.add_argument("--actor", metavar="ROLE:ID", help="who sends it (default: device:local)")
 

@@ -109,7 +109,7 @@ def press(arguments: argparse.Namespace) -> int:
     return _show(
         _client(arguments).press(arguments.button),
         arguments,
-        lambda body: print(f"{body['button']} was pressed: event {body['seq']}"),
+        lambda body: print(f"{body['button']} was pressed, and recorded by event {body['seq']}"),
     )
 
 
@@ -158,7 +158,9 @@ def _message(arguments: argparse.Namespace) -> dict[str, Any]:
     return message
 
 
-def _data(argument: str) -> dict[str, Any]:
+def _data(argument: str | None) -> dict[str, Any]:
+    if argument is None:
+        return {}
     try:
         text = sys.stdin.read() if argument == "-" else argument
         data = json.loads(text)
@@ -167,7 +169,7 @@ def _data(argument: str) -> dict[str, Any]:
     except (UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"JSON cannot be read: {error}") from error
     if not isinstance(data, dict):
-        raise UsageError('JSON should be an object, as in {"button": "belly"}')
+        raise UsageError('JSON should be an object, as in {"name": "Emma", "age": 7}')
     return data
 
 
@@ -196,7 +198,12 @@ def tail(arguments: argparse.Namespace) -> int:
 
 
 def _recent(client: LocalClient) -> int:
-    last_seq: int = client.status().body["log"]["last_seq"]
+    from teddy_edge.local_client import RequestRefused  # noqa: PLC0415
+
+    reply = client.status()
+    if not reply.ok:
+        raise RequestRefused(reply)
+    last_seq: int = reply.body["log"]["last_seq"]
     return max(1, last_seq - EVENTS_SHOWN_FIRST + 1)
 
 

@@ -23,6 +23,7 @@
     ├── PinsUnavailable           the GPIO pins cannot be used
     ├── DaemonUnreachable         no daemon answers on the local socket
     ├── BrokerUnavailable         the tests' and the playground's mosquitto does not run
+    ├── PlaygroundFailed          a part of the playground died, or it cannot start
     └── SinkUnusable              the cloud's end cannot use its store
 
 The exit codes follow sysexits.h, so that systemd and people can tell them apart.
@@ -255,3 +256,7 @@ class BrokerUnavailable(TeddyEdgeError):
 
 class SinkUnusable(TeddyEdgeError):
     """The file of a sink was written by a newer program."""
+
+
+class PlaygroundFailed(TeddyEdgeError):
+    """The playground cannot start, or a part of it died."""

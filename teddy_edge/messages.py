@@ -9,12 +9,14 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -30,6 +32,16 @@ Identifier = Annotated[
 
 MessageName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """The name of a command or a query, as in `register_child`."""
+
+
+def _is_written_out(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and "T" in value.upper()):
+        return value
+    raise ValueError("should be a time as RFC 3339 writes it, as in 2026-11-22T10:00:00Z")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_written_out)]
+"""A time with its zone. pydantic alone would take seconds since 1970 as well."""
 
 Role = Literal["parent", "guardian", "maker", "support", "device"]
 
@@ -62,8 +74,8 @@ class CommandEnvelope(Message):
     id: UUID
     name: MessageName
     actor: Actor
-    issued_at: AwareDatetime
-    expires_at: AwareDatetime | None = None
+    issued_at: Moment
+    expires_at: Moment | None = None
     correlation_id: Identifier | None = None
     aud: Identifier | None = None
     """The bear it is meant for; the topic says so too."""
@@ -76,7 +88,7 @@ class QueryEnvelope(Message):
     id: UUID
     name: MessageName
     actor: Actor
-    issued_at: AwareDatetime | None = None
+    issued_at: Moment | None = None
     correlation_id: Identifier | None = None
     aud: Identifier | None = None
     data: dict[str, Any] = Field(default_factory=dict)

@@ -33,7 +33,7 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 class Section(BaseModel):
     """One table of the file. An unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class BrokerSettings(Section):
@@ -59,7 +59,7 @@ class LogSettings(Section):
     """The event log."""
 
     segment_bytes_max: int = Field(4 * 1024 * 1024, ge=512, le=64 * 1024**2)
-    allocation_bytes: int = Field(256 * 1024, ge=0, le=64 * 1024**2)
+    allocation_bytes: int = Field(64 * 1024, ge=0, le=64 * 1024**2)
     record_bytes_max: int = Field(128 * 1024, ge=1024, le=1024**2)
     queue_records_max: int = Field(4096, ge=1, le=1_000_000)
     queue_bytes_max: int = Field(8 * 1024**2, ge=4096, le=256 * 1024**2)

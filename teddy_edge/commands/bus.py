@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from teddy_edge.clock import Clock
 from teddy_edge.commands.journal import Journal
+from teddy_edge.diagnostics import correlation
 from teddy_edge.domain.command import Command
 from teddy_edge.errors import CommandRejected
 from teddy_edge.events import Event
@@ -98,12 +99,12 @@ class CommandBus:
         be sent again. Raises `LogPoisoned` where the card failed.
         """
         context = CommandContext(envelope, origin, self._clock.monotonic_ns())
-        try:
-            return await self._chain(context)
-        except CommandRejected as rejection:
-            return await self._journal.refuse(
-                Refusal.of(envelope, origin, rejection), envelope.actor
-            )
+        with correlation(envelope.correlation_id or str(envelope.id)):
+            try:
+                return await self._chain(context)
+            except CommandRejected as rejection:
+                refusal = Refusal.of(envelope, origin, rejection)
+                return await self._journal.refuse(refusal, envelope.actor)
 
     async def refuse(self, refusal: Refusal) -> Result:
         """Record that something was refused before it was a command. Raises as `execute` does."""

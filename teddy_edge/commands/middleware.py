@@ -43,7 +43,6 @@ class Logging:
         fields = {
             "command": envelope.name,
             "command_id": str(envelope.id),
-            "correlation_id": envelope.correlation_id or str(envelope.id),
             "origin": context.origin.value,
             "status": status,
             "took_ms": round(took_ns / 1e6, 3),

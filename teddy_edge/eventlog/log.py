@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from bisect import bisect_right
 from collections import OrderedDict, deque
@@ -15,7 +16,7 @@ from uuid import UUID
 
 from teddy_edge.errors import LogClosed, LogOverloaded, RecordTooLarge
 from teddy_edge.eventlog.files import Files, Lock, SystemFiles, read_whole
-from teddy_edge.eventlog.frame import POSITION_MAX, Entry
+from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
 from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
 from teddy_edge.eventlog.segment import (
     Region,
@@ -23,7 +24,7 @@ from teddy_edge.eventlog.segment import (
     StoredRecord,
     read_region,
 )
-from teddy_edge.eventlog.survey import describe, survey
+from teddy_edge.eventlog.survey import Gap, describe, survey
 from teddy_edge.eventlog.writer import Append, SegmentWriter, WriteQueue, framed_bytes, poisoning
 from teddy_edge.settings import LogSettings
 
@@ -67,15 +68,14 @@ class EventLog:
         wrote it, `LogPoisoned` if the card refuses what recovery must write.
         """
         files = files or SystemFiles()
-        with poisoning("open", directory):
-            files.make_directory(directory)
-            lock = files.lock(directory / LOCK_NAME)
-        try:
+        with contextlib.ExitStack() as undo:
+            with poisoning("open", directory):
+                files.make_directory(directory)
+                lock = files.lock(directory / LOCK_NAME)
+            undo.callback(lock.release)
             with poisoning("recovery", directory):
                 recovered = Recovery(directory, settings, files).run()
-        except BaseException:
-            lock.release()
-            raise
+            undo.pop_all()
         return cls(directory, settings, files, lock, recovered)
 
     @property
@@ -88,6 +88,21 @@ class EventLog:
         """The last durable sequence number; 0 when the log is empty."""
         with self._guard:
             return self._segments[-1].last_seq
+
+    def skip_beyond(self, seq: int) -> None:
+        """Give no number up to `seq` again, since it is known elsewhere; call before `start`.
+
+        The numbers between become a gap. This is for a log whose end was lost, when the cursor
+        shows that it once went further. Blocks; raises `LogPoisoned`.
+        """
+        assert self._running is None, "numbers are skipped before the log is started"
+        gap = Gap(self.last_seq + 1, seq)
+        if gap.record_count <= 0:
+            return
+        self._writer.begin_at(seq + 1, CHAIN_UNKNOWN)
+        self._next_seq = seq + 1
+        self.report.gaps.append(gap)
+        self.report.missing_count += gap.record_count
 
     def start(self) -> None:
         """Start the writer's thread; call once, in the running loop."""

@@ -8,21 +8,22 @@ device, and a record behind a torn one would be lost with it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID, uuid4
-from zlib import crc32
 
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import NEW, Files, read_bytes, read_whole, write_whole
-from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, SEAL_BYTES
+from teddy_edge.eventlog.frame import CHAIN_START, SEAL_BYTES
+from teddy_edge.eventlog.origin import Origin, origin_of, read_origin, write_origin
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     Header,
     Segment,
+    assumed_header,
     decode_header,
     encode_header,
     file_name,
@@ -31,18 +32,9 @@ from teddy_edge.eventlog.segment import (
 from teddy_edge.eventlog.survey import Damage, Gap, Survey, describe, survey
 from teddy_edge.settings import LogSettings
 
-ORIGIN_NAME: Final = "origin"
 LOCK_NAME: Final = "lock"
 TORN: Final = ".torn"
 DAMAGED: Final = ".damaged"
-
-
-class Origin(NamedTuple):
-    """What a log is, beside its segments: its id, and where it begins."""
-
-    epoch: UUID
-    first_seq: int
-    """The oldest record that must be there."""
 
 
 @dataclass(slots=True)
@@ -97,7 +89,9 @@ class Recovery:
         self._finish_renames()
         names = [n for n in self._files.names(self._directory) if first_seq_of(n) is not None]
         headers = {name: self._header(name) for name in names}
-        origin = self._stored_origin() or self._restored_origin(headers)
+        origin = read_origin(self._files, self._directory) or self._restored_origin(
+            headers.values()
+        )
         segments = [] if origin is None else self._segments(origin.epoch, headers)
         if origin is None or not segments:
             origin, segments = self._new_log()
@@ -123,26 +117,18 @@ class Recovery:
         path = self._directory / name
         return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
 
-    def _stored_origin(self) -> Origin | None:
-        if ORIGIN_NAME not in self._files.names(self._directory):
-            return None
-        return decode_origin(read_whole(self._files, self._directory / ORIGIN_NAME))
-
-    def _restored_origin(self, headers: dict[str, Header | None]) -> Origin | None:
+    def _restored_origin(self, headers: Iterable[Header | None]) -> Origin | None:
         """Make the origin file again from what the segments say."""
-        epochs = Counter(header.epoch for header in headers.values() if header is not None)
-        if not epochs:
-            return None
-        epoch = epochs.most_common(1)[0][0]
-        origin = Origin(epoch, min(h.first_seq for h in headers.values() if h and h.epoch == epoch))
-        write_whole(self._files, self._directory / ORIGIN_NAME, encode_origin(origin))
+        origin = origin_of(headers)
+        if origin is not None:
+            write_origin(self._files, self._directory, origin)
         return origin
 
     def _segments(self, epoch: UUID, headers: dict[str, Header | None]) -> list[Segment]:
         segments: list[Segment] = []
         for name, header in headers.items():
             before = segments[-1] if segments else None
-            assumed = _assumed_header(epoch, name, before)
+            assumed = assumed_header(epoch, name, before)
             if not self._belongs(header, assumed, before):
                 self._quarantine(name)
                 continue
@@ -262,7 +248,7 @@ class Recovery:
             if first_seq_of(name) is not None:
                 self._quarantine(name)
         origin = Origin(uuid4(), 1)
-        write_whole(self._files, self._directory / ORIGIN_NAME, encode_origin(origin))
+        write_origin(self._files, self._directory, origin)
         header = Header(origin.epoch, origin.first_seq, CHAIN_START)
         return origin, [create_segment(self._files, self._directory, header)]
 
@@ -283,29 +269,3 @@ def create_segment(files: Files, directory: Path, header: Header) -> Segment:
     path = directory / file_name(header.first_seq)
     write_whole(files, path, encode_header(header))
     return Segment.empty(path, header)
-
-
-def encode_origin(origin: Origin) -> bytes:
-    """Write the origin file: epoch, first sequence number and CRC-32 on one line of text."""
-    line = f"{origin.epoch} {origin.first_seq}"
-    return f"{line} {crc32(line.encode()):08x}\n".encode()
-
-
-def decode_origin(data: bytes) -> Origin | None:
-    """Read the origin file; None if it is damaged."""
-    try:
-        epoch, first_seq, _ = data.decode("ascii").split(" ")
-        origin = Origin(UUID(epoch), int(first_seq))
-    except ValueError:
-        return None
-    return origin if encode_origin(origin) == data else None
-
-
-def _assumed_header(epoch: UUID, name: str, before: Segment | None) -> Header:
-    """What a segment's header must say, going by its name and the segment before it."""
-    first_seq = first_seq_of(name)
-    assert first_seq is not None
-    if before is None:
-        return Header(epoch, first_seq, CHAIN_START if first_seq == 1 else CHAIN_UNKNOWN)
-    follows = before.last_seq + 1 == first_seq
-    return Header(epoch, first_seq, before.chain if follows else CHAIN_UNKNOWN)

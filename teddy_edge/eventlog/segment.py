@@ -31,7 +31,7 @@ from uuid import UUID
 from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import Files, read_bytes
-from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, Frame
+from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, Frame
 
 FORMAT_VERSION: Final = 1
 MAGIC: Final = b"TEDDYLOG"
@@ -196,6 +196,16 @@ class Segment:
             if mark.seq > seq and (is_far or mark.seq >= seq + records_max):
                 return Region(start, mark.offset_bytes, mark.seq - 1)
         return Region(start, self.end_bytes, self.last_seq)
+
+
+def assumed_header(epoch: UUID, name: str, before: Segment | None) -> Header:
+    """What a segment's header must say, going by its name and the segment before it."""
+    first_seq = first_seq_of(name)
+    assert first_seq is not None
+    if before is None:
+        return Header(epoch, first_seq, CHAIN_START if first_seq == 1 else CHAIN_UNKNOWN)
+    follows = before.last_seq + 1 == first_seq
+    return Header(epoch, first_seq, before.chain if follows else CHAIN_UNKNOWN)
 
 
 class Region(NamedTuple):

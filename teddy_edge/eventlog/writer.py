@@ -7,11 +7,11 @@ is never tried again: the kernel may have dropped the bytes and report success n
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
 from uuid import UUID
 
 from teddy_edge.errors import LogPoisoned
@@ -26,8 +26,7 @@ Note = tuple[int, int, int, bytes]
 """A record that was written: number, offset, end, chain value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """Entries that are recovered together or not at all, with their numbers."""
 
     first_seq: int
@@ -43,48 +42,45 @@ class Append:
 
 def framed_bytes(entries: Sequence[Entry]) -> int:
     """What entries take up in a segment."""
-    return sum(len(entry.body) for entry in entries) + FRAME_BYTES_MIN * len(entries)
+    return sum([len(entry.body) for entry in entries]) + FRAME_BYTES_MIN * len(entries)
 
 
 class WriteQueue:
     """What waits for the writer. The loop puts, the writer's thread takes."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Append] = deque()
-        self._changed = threading.Condition()
+        self._waiting: SimpleQueue[Append | None] = SimpleQueue()
+        self._held: Append | None = None
         self._is_closed = False
 
     def put(self, append: Append) -> None:
-        """Add one; never blocks for long."""
-        with self._changed:
-            self._waiting.append(append)
-            self._changed.notify()
+        """Add one; never blocks."""
+        self._waiting.put(append)
 
     def close(self) -> None:
         """Let `take` give nothing once the queue is empty."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify()
+        self._waiting.put(None)
 
     def take(self, bytes_max: int) -> list[Append]:
         """Wait for work and take what fits one batch, at least one; empty when closed."""
-        with self._changed:
-            while not self._waiting and not self._is_closed:
-                self._changed.wait()
-            return list(self._fitting(bytes_max))
-
-    def _fitting(self, bytes_max: int) -> Iterator[Append]:
+        batch: list[Append] = []
         records_left = POSITION_MAX
-        while self._waiting:
-            append = self._waiting[0]
+        while (append := self._next(wait=not batch)) is not None:
             bytes_max -= append.size_bytes
             records_left -= len(append.entries)
-            yield self._waiting.popleft()
-            if not self._waiting:
-                return
-            following = self._waiting[0]
-            if following.size_bytes > bytes_max or len(following.entries) > records_left:
-                return
+            if batch and (bytes_max < 0 or records_left < 0):
+                self._held = append
+                break
+            batch.append(append)
+        return batch
+
+    def _next(self, *, wait: bool) -> Append | None:
+        held, self._held = self._held, None
+        if held is not None or self._is_closed or not (wait or not self._waiting.empty()):
+            return held
+        append = self._waiting.get()
+        self._is_closed = append is None
+        return append
 
 
 class SegmentWriter:
@@ -200,7 +196,11 @@ class SegmentWriter:
     def _roll(self) -> None:
         last = self._segment
         self.close()
-        header = Header(self._epoch, last.last_seq + 1, last.chain)
+        self.begin_at(last.last_seq + 1, last.chain)
+
+    def begin_at(self, first_seq: int, chain: bytes) -> None:
+        """Begin a segment; the one before it is closed."""
+        header = Header(self._epoch, first_seq, chain)
         with poisoning("create of a segment", self._directory):
             following = create_segment(self._files, self._directory, header)
         with self._guard:

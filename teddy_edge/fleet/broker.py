@@ -54,10 +54,20 @@ def find_mosquitto() -> Path:
 def free_port() -> int:
     """Choose a loopback port that nobody listens on now."""
     for port in random.sample(PORTS, 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        if is_free(port):
             return port
     raise BrokerUnavailable(f"no free loopback port between {PORTS.start} and {PORTS.stop}")
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a broker could listen on a loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Mosquitto:
@@ -105,6 +115,8 @@ class Mosquitto:
         if self.pid is not None:
             return
         program = find_mosquitto()
+        if not is_free(self.port):
+            raise BrokerUnavailable(f"port {self.port} is taken by another program")
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.config_file.write_text("\n".join(self._config()) + "\n")
         with self.log_file.open("ab") as log:
@@ -191,4 +203,6 @@ class Mosquitto:
                 number, deadline = signal.SIGKILL, deadline + STOP_TIMEOUT_S
                 self._signal(number)
             time.sleep(POLL_S)
+        if self._process is not None:  # dead, and maybe not seen to be so yet
+            self._process.wait()
         self.pid_file.unlink(missing_ok=True)

@@ -17,7 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import aiomqtt
-from paho.mqtt.client import MQTT_ERR_SUCCESS, MQTT_LOG_ERR, ConnectFlags, MQTTMessage
+from paho.mqtt.client import (
+    MQTT_ERR_SUCCESS,
+    MQTT_LOG_ERR,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+)
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -101,14 +107,14 @@ class OneConnection:
         entering = asyncio.ensure_future(self._client.__aenter__())
         try:
             await asyncio.wait((entering, self._ended), return_when=asyncio.FIRST_COMPLETED)
-            if not entering.done():
-                raise self._ended.result()
-            await entering
-        except aiomqtt.MqttError as error:
-            raise self._could_not_connect(str(error)) from error
+            failure = entering.exception() if entering.done() else self._ended.result()
         finally:
             entering.cancel()
             self._paho.on_log = None  # else paho formats a line for every packet
+        if isinstance(failure, aiomqtt.MqttError):
+            failure = self._could_not_connect(str(failure))
+        if failure is not None:
+            raise failure
 
     async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
         """Subscribe to each topic filter with its QoS; a refusal of any is `LinkRefused`."""
@@ -283,11 +289,14 @@ class OneConnection:
         self._client._on_connect(client, data, flags, code, properties)
 
     def _on_disconnect(
-        self, _client: object, _data: object, _flags: object, code: ReasonCode, *_: object
+        self, _client: object, _data: object, flags: DisconnectFlags, code: ReasonCode, *_: object
     ) -> None:
-        reason = self._network_error or str(code)
-        ended = LinkLost(f"the connection ended: {reason}")
-        self._end(ended if self._accepted else self._could_not_connect(reason))
+        if not self._accepted:
+            self._end(self._could_not_connect(self._network_error or str(code)))
+        elif flags.is_disconnect_packet_from_server:
+            self._end(LinkLost(f"the broker ended the connection: {code}"))
+        else:
+            self._end(LinkLost("the connection to the broker was lost"))
 
     def _on_publish(
         self, _client: object, _data: object, packet_id: int, code: ReasonCode, *_: object

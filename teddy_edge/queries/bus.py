@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from teddy_edge.diagnostics import correlation
 from teddy_edge.errors import CommandRejected, QueryRejected
 from teddy_edge.messages import Actor, Answer, ErrorDetail, Origin, QueryEnvelope, rejection_of
 from teddy_edge.security import SenderPolicy
@@ -75,15 +76,16 @@ class QueryBus:
 
     async def ask(self, envelope: QueryEnvelope, origin: Origin) -> Answer:
         """Answer a query, after what is recorded already was included (within `catch_up_s_max`)."""
-        try:
-            self._policy.check(envelope.actor, origin)
-            await self._catch_up()
-            data = await self._answer(envelope)
-        except CommandRejected as rejection:
-            fields = {"query": envelope.name, "code": rejection.code, "field": rejection.field}
-            logger.info("query refused", extra=fields)
-            return self._framed(envelope, error=ErrorDetail.of(rejection))
-        return self._framed(envelope, data=data)
+        with correlation(envelope.correlation_id or str(envelope.id)):
+            try:
+                self._policy.check(envelope.actor, origin)
+                await self._catch_up()
+                data = await self._answer(envelope)
+            except CommandRejected as rejection:
+                fields = {"query": envelope.name, "code": rejection.code, "field": rejection.field}
+                logger.info("query refused", extra=fields)
+                return self._framed(envelope, error=ErrorDetail.of(rejection))
+            return self._framed(envelope, data=data)
 
     async def _catch_up(self) -> None:
         try:

@@ -9,7 +9,7 @@ from tests.architecture.source import Module
 
 SHARED = (
     "settings", "errors", "clock", "messages", "events", "topics", "mqtt_link", "supervision",
-    "backoff", "socket_paths", "terminal",
+    "backoff", "diagnostics", "socket_paths", "terminal",
 )  # fmt: skip
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -25,7 +25,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "security": SHARED,
     "inputs": SHARED,
     "local_client": ("errors", "socket_paths"),
-    "diagnostics": SHARED,
     "commands": (*SHARED, "security", "domain", "eventlog"),
     "projections": (*SHARED, "domain", "eventlog"),
     "queries": (*SHARED, "security", "domain", "projections"),

@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +136,7 @@ async def test_status_as_json_is_what_the_daemon_said(bear: ServedBear) -> None:
 
 async def test_a_press_says_which_event_it_became(bear: ServedBear) -> None:
     outcome = await bear.ask("press", "belly")
-    assert (outcome.code, outcome.out) == (0, "belly was pressed: event 12\n")
+    assert (outcome.code, outcome.out) == (0, "belly was pressed, and recorded by event 12\n")
 
 
 async def test_a_press_of_an_unknown_button_lists_the_known_ones(bear: ServedBear) -> None:
@@ -157,8 +159,20 @@ async def test_a_command_is_sent_with_everything_given(bear: ServedBear) -> None
     assert envelope.data == {"on": True}
 
 
+async def test_json_may_stand_behind_the_options(bear: ServedBear) -> None:
+    outcome = await bear.ask("send", "mute", "--actor", "parent:p", '{"on": true}')
+    assert outcome.code == 0
+    assert bear.commands.executed[0][0].data == {"on": True}
+
+
 async def test_a_command_reads_its_data_from_stdin(bear: ServedBear) -> None:
     outcome = await bear.ask("send", "mute", "-", stdin=b'{"on": false}')
+    assert outcome.code == 0
+    assert bear.commands.executed[0][0].data == {"on": False}
+
+
+async def test_the_sign_for_stdin_may_stand_behind_the_options(bear: ServedBear) -> None:
+    outcome = await bear.ask("send", "mute", "--actor", "parent:p", "-", stdin=b'{"on": false}')
     assert outcome.code == 0
     assert bear.commands.executed[0][0].data == {"on": False}
 
@@ -229,6 +243,8 @@ async def test_the_pointer_stands_under_the_mistake() -> None:
         ["tail", "--from", "0"],
         ["send", "mute", "{}", "--actor", "parent"],
         ["status", "--colour"],
+        ["status", "more"],
+        ["send", "mute", "{}", "{}"],
     ],
 )
 async def test_wrong_usage_has_its_own_exit_code(arguments: list[str]) -> None:
@@ -238,9 +254,9 @@ async def test_wrong_usage_has_its_own_exit_code(arguments: list[str]) -> None:
 
 
 async def test_the_socket_may_stand_before_or_after_the_command(bear: ServedBear) -> None:
-    socket = ["--socket", str(bear.client.path)]
-    assert (await teddy(*socket, "status")).code == 0
-    assert (await teddy("status", *socket)).code == 0
+    given = ["--socket", str(bear.client.path)]
+    assert (await teddy(*given, "status")).code == 0
+    assert (await teddy("status", *given)).code == 0
 
 
 async def test_the_socket_may_come_from_the_environment(bear: ServedBear) -> None:
@@ -305,6 +321,19 @@ async def test_tail_says_when_the_daemon_stops(tmp_path: Path) -> None:
         await asyncio.wait_for(tail.stdout.readline(), 30)
     outcome = await end(tail)
     assert (outcome.code, outcome.err) == (69, "teddy-edge: the daemon has stopped\n")
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["tail"], ["tail", "--from", "1"]])
+async def test_a_daemon_that_has_no_place_left_is_told_in_a_sentence(
+    bear: ServedBear, arguments: list[str]
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(6):
+            idle = stack.enter_context(socket.socket(socket.AF_UNIX))
+            idle.connect(str(bear.client.path))
+        outcome = await bear.ask(*arguments)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err == "teddy-edge: refused: Service Unavailable [http_503]\n"
 
 
 def config(directory: Path, text: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from teddy_edge.clock import Trust
 from teddy_edge.commands.bus import CallNext, CommandContext
+from teddy_edge.diagnostics import JsonLine
 from teddy_edge.messages import Actor, ErrorDetail, Origin, Result
 from tests.commands.box import EMMA, Box, open_box
 
@@ -118,7 +121,7 @@ async def test_the_log_lines_hold_nothing_of_the_child(
         await box.send(box.envelope())
         await box.send(box.envelope(data={**EMMA, "age": 99}))
     lines = [str(record.__dict__) for record in caplog.records]
-    assert any("correlation-1" in line for line in lines)
+    assert len(lines) == 2
     assert not any("Emma" in line for line in lines)
 
 
@@ -133,3 +136,19 @@ async def test_a_middleware_of_the_makers_own_joins_the_chain(tmp_path: Path) ->
         box.bus.use([note, *box.standard])
         assert (await box.send(box.envelope())).status == "done"
     assert seen == ["register_child"]
+
+
+async def test_a_log_line_carries_the_correlation_id(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLine())
+    ours = logging.getLogger("teddy_edge.commands")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        async with open_box(tmp_path) as box:
+            await box.send(box.envelope())
+    finally:
+        ours.removeHandler(handler)
+    line = json.loads(stream.getvalue())
+    assert (line["correlation_id"], line["status"]) == ("correlation-1", "done")

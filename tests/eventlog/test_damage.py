@@ -9,7 +9,7 @@ import pytest
 
 from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import EventLog
-from teddy_edge.eventlog.recovery import ORIGIN_NAME, decode_origin
+from teddy_edge.eventlog.origin import ORIGIN_NAME, decode_origin
 from teddy_edge.eventlog.segment import HEADER_BYTES, file_name
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from tests.eventlog.histories import (
@@ -292,6 +292,18 @@ async def test_where_nothing_survives_a_log_of_another_epoch_begins() -> None:
     assert log.last_seq == 0
     assert [segment.path.name + ".damaged" in old for segment in segments] == [True] * len(segments)
     assert (await examine(files)).seqs == []
+
+
+async def test_numbers_that_are_known_elsewhere_are_not_given_again() -> None:
+    files, segments = await closed_log()
+    files.remove(segments[-1].path)
+    log = EventLog.open(DIRECTORY, TINY, files)
+    kept = log.last_seq
+    log.skip_beyond(kept)
+    assert log.report.complete
+    log.skip_beyond(ALL[-1])
+    await log.close()
+    expect(await examine(files), range(kept + 1, ALL[-1] + 1))
 
 
 async def test_a_newer_format_is_refused_by_name_and_left_as_it_is() -> None:

@@ -133,9 +133,9 @@ MUTANTS = [
         "begin the next segment before the last one is sealed and synced",
         "writer.py",
         """        self.close()
-        header""",
+        self.begin_at""",
         """        self.abandon()
-        header""",
+        self.begin_at""",
         "test_log.py: long_log",
     ),
     Mutant(
@@ -156,7 +156,7 @@ MUTANTS = [
         "the same number again where everything was lost",
         "recovery.py",
         "origin = Origin(uuid4(), 1)",
-        "origin = self._stored_origin() or Origin(uuid4(), 1)",
+        "origin = read_origin(self._files, self._directory) or Origin(uuid4(), 1)",
         "test_damage.py: nothing_survives",
     ),
 ]

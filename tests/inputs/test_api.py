@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -293,22 +295,45 @@ async def test_nonsense_instead_of_http_harms_nobody(served: Served) -> None:
     assert (await away(served.client.status)).ok
 
 
-async def test_it_stops_with_streams_open_and_removes_the_socket(tmp_path: Path) -> None:
+async def test_it_stops_with_a_stream_open_and_removes_the_socket(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     served = Served(tmp_path)
-    served.view.tell(2000, padding="x" * 10_000)
+    served.view.tell(1)
     async with serving(served):
-        events = served.client.events(2000)
+        events = served.client.events(1)
         await away(next, events)
-        stuck = socket.socket(socket.AF_UNIX)
-        stuck.connect(str(served.client.path))
-        stuck.sendall(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        await until(lambda: served.api._listeners == 2)
-        idle = socket.socket(socket.AF_UNIX)
-        idle.connect(str(served.client.path))
     assert await away(list, events) == []
     assert not served.client.path.exists()
-    for listener in (stuck, idle):
-        listener.close()
+    assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
+
+
+async def test_it_stops_although_somebody_does_not_read_and_somebody_does_not_speak(
+    tmp_path: Path,
+) -> None:
+    served = Served(tmp_path)
+    served.view.tell(2000, padding="x" * 10_000)
+    with socket.socket(socket.AF_UNIX) as stuck, socket.socket(socket.AF_UNIX) as idle:
+        async with serving(served):
+            idle.connect(str(served.client.path))
+            stuck.connect(str(served.client.path))
+            stuck.sendall(b"GET /events HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            await until(lambda: served.view.given > 10)
+        for left in (stuck, idle):
+            with pytest.raises(BrokenPipeError):
+                left.sendall(b"x")
+
+
+async def test_a_body_that_is_far_too_large_is_not_kept_in_memory(served: Served) -> None:
+    body = b"x" * 32_000_000
+    tracemalloc.start()
+    try:
+        status, _ = await away(raw, served, "POST", "/commands/mute", body)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert status == 422
+    assert peak_bytes < 8_000_000
 
 
 async def test_the_signals_stay_with_the_daemon(tmp_path: Path) -> None:

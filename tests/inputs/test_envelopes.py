@@ -141,6 +141,8 @@ BAD = {
     "unknown field that is a name": (as_json(**{CANARY: 1}), "invalid", None),
     "data of a wrong type": (as_json(data=CANARY), "invalid", "data"),
     "time without zone": (as_json(issued_at="2026-11-22T10:00:00"), "invalid", "issued_at"),
+    "time in seconds": (as_json(issued_at=1_795_000_000), "invalid", "issued_at"),
+    "time in seconds as text": (as_json(issued_at="1795000000"), "invalid", "issued_at"),
     "time that is none": (as_json(issued_at=CANARY), "invalid", "issued_at"),
     "control character": (as_json(correlation_id="a\nb"), "invalid", "correlation_id"),
     "another name": (as_json(name="erase_child"), "name_mismatch", "name"),

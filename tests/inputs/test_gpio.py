@@ -164,7 +164,7 @@ async def test_the_loop_wakes_at_once_for_an_edge_on_another_thread() -> None:
     """A put into the queue from a callback would wait for the loop's next timer."""
     bear = Bear()
     async with running(bear):
-        thread = threading.Thread(target=bear.buttons.tap, args=("belly",))
+        thread = threading.Timer(0.2, bear.buttons.tap, args=("belly",))  # the loop sleeps by then
         thread.start()
         await asyncio.wait_for(bear.commands.finished.wait(), 10)
         thread.join()

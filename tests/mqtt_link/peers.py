@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ = 1, 2, 3, 4, 8, 9, 12
 NOT_AUTHORISED = 0x87
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def packet(kind: int, body: bytes, flags: int = 0) -> bytes:
@@ -40,46 +39,90 @@ async def read_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
             return kind, await reader.readexactly(length)
 
 
-@dataclass
-class RawBroker:
-    """Speaks as much MQTT 5 as a test needs, and as wrongly."""
+class Peer:
+    """Serves connections on a port of its own, and leaves none of them open."""
 
-    connack_code: int = 0
-    suback_code: int = 1
-    kicks: bool = False
-    """Close every connection right after its CONNACK."""
-    answers_publish: bool = True
-    sends: list[bytes] = field(default_factory=list)
-    """What follows the SUBACK."""
-    connections: int = 0
-    acknowledged: list[int] = field(default_factory=list)
-    port: int = 0
+    def __init__(self) -> None:
+        self.port = 0
+        self.connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[RawBroker]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def serving(self) -> AsyncIterator[Self]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         async with server:
             yield self
+        self.cut()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.sleep(0)  # transports close in the turn after
+
+    def cut(self) -> None:
+        """Drop every connection without a goodbye."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        task = asyncio.create_task(self._serve_to_the_end(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve_to_the_end(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                await self._serve(reader, writer)
+        finally:
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                kind, body = await read_packet(reader)
-                writer.write(self._answer(kind, body))
-                if kind == CONNECT and self.kicks:
-                    break
-                if kind == SUBSCRIBE:
-                    writer.write(b"".join(self.sends))
-        writer.close()
+        raise NotImplementedError
+
+
+class RawBroker(Peer):
+    """Speaks as much MQTT 5 as a test needs, and as wrongly.
+
+    `kicks`: end every connection right after its CONNACK. `sends`: what follows the SUBACK.
+    """
+
+    def __init__(
+        self,
+        *,
+        connack_code: int = 0,
+        suback_code: int = 1,
+        kicks: bool = False,
+        answers_publish: bool = True,
+        sends: Sequence[bytes] = (),
+    ) -> None:
+        super().__init__()
+        self.acknowledged: list[int] = []
+        self._connack_code = connack_code
+        self._suback_code = suback_code
+        self._kicks = kicks
+        self._answers_publish = answers_publish
+        self._sends = sends
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            kind, body = await read_packet(reader)
+            writer.write(self._answer(kind, body))
+            if kind == CONNECT and self._kicks:
+                return
+            if kind == SUBSCRIBE:
+                writer.write(b"".join(self._sends))
 
     def _answer(self, kind: int, body: bytes) -> bytes:
         if kind == CONNECT:
-            return packet(CONNACK, bytes([0, self.connack_code, 0]))
+            return packet(CONNACK, bytes([0, self._connack_code, 0]))
         if kind == SUBSCRIBE:
-            return packet(SUBACK, body[:2] + bytes([0, self.suback_code]))
-        if kind == PUBLISH and self.answers_publish:
+            return packet(SUBACK, body[:2] + bytes([0, self._suback_code]))
+        if kind == PUBLISH and self._answers_publish:
             topic_bytes = int.from_bytes(body[:2], "big")
             return packet(PUBACK, body[2 + topic_bytes : 4 + topic_bytes])
         if kind == PUBACK:
@@ -87,30 +130,14 @@ class RawBroker:
         return packet(PINGREQ + 1, b"") if kind == PINGREQ else b""
 
 
-class Wire:
+class Wire(Peer):
     """A TCP proxy in front of a broker: it can be cut, or fall silent with both ends open."""
 
-    def __init__(self, port: int) -> None:
-        self.port = 0
-        self.connections = 0
-        self._broker_port = port
+    def __init__(self, broker_port: int) -> None:
+        super().__init__()
+        self._broker_port = broker_port
         self._passes = asyncio.Event()
         self._passes.set()
-        self._writers: list[asyncio.StreamWriter] = []
-
-    @contextlib.asynccontextmanager
-    async def laid(self) -> AsyncIterator[Wire]:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        async with server:
-            yield self
-        self.cut()
-
-    def cut(self) -> None:
-        """Reset every connection, both ways, without a goodbye."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
 
     def fall_silent(self) -> None:
         """Pass nothing on any more."""
@@ -120,10 +147,9 @@ class Wire:
         """Pass everything on again."""
         self._passes.set()
 
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         broker_reader, broker_writer = await asyncio.open_connection("127.0.0.1", self._broker_port)
-        self._writers += [writer, broker_writer]
+        self._writers.append(broker_writer)
         await asyncio.gather(self._pump(reader, broker_writer), self._pump(broker_reader, writer))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

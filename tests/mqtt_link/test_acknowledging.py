@@ -86,7 +86,7 @@ async def test_a_handler_that_outlives_its_connection_acknowledges_nothing(
         except asyncio.CancelledError:
             return  # returns as if all were well, too late
 
-    async with Wire(broker.port).laid() as wire:
+    async with Wire(broker.port).serving() as wire:
         link = link_to(wire.port, stubborn)
         async with running(link):
             await until(lambda: link.connected)

@@ -56,7 +56,7 @@ async def test_a_session_is_told_whether_the_broker_kept_ours(broker: Mosquitto)
     async def session(connection: Connection) -> None:
         present.append(connection.session_present)
 
-    async with Wire(broker.port).laid() as wire:
+    async with Wire(broker.port).serving() as wire:
         link = link_to(wire.port, session=session)
         async with running(link):
             await until(lambda: len(present) == 1)
@@ -89,7 +89,7 @@ async def test_a_broker_that_kicks_after_accepting_is_not_hammered(
 
 
 async def test_a_wire_that_falls_silent_is_given_up(broker: Mosquitto) -> None:
-    async with Wire(broker.port).laid() as wire:
+    async with Wire(broker.port).serving() as wire:
         link = link_to(wire.port, keepalive_s=1, timeout_s=1.0)
         async with running(link):
             await until(lambda: link.connected)
@@ -100,11 +100,11 @@ async def test_a_wire_that_falls_silent_is_given_up(broker: Mosquitto) -> None:
 
 
 async def test_a_quiet_but_healthy_connection_is_kept(broker: Mosquitto) -> None:
-    async with Wire(broker.port).laid() as wire:
-        link = link_to(wire.port, keepalive_s=1)
+    async with Wire(broker.port).serving() as wire:
+        link = link_to(wire.port, keepalive_s=2)
         async with running(link):
             await until(lambda: link.connected)
-            await asyncio.sleep(3)
+            await asyncio.sleep(4)  # longer than either side bears silence
         assert wire.connections == 1
 
 
@@ -157,7 +157,7 @@ async def test_the_will_is_published_when_the_link_stops_and_when_it_breaks(
     broker: Mosquitto, other: aiomqtt.Client, *, clean: bool
 ) -> None:
     await other.subscribe("bear/status", qos=1)
-    async with Wire(broker.port).laid() as wire:
+    async with Wire(broker.port).serving() as wire:
         link = link_to(wire.port, backoff_s_min=5.0)
         async with running(link):
             await until(lambda: link.connected)

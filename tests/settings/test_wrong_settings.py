@@ -64,6 +64,10 @@ WRONG = [
         'diagnostics.level: got "LOUD"; accepted: one of "DEBUG", "INFO", "WARNING", "ERROR"',
     ),
     (
+        "[broker]\npassword = 424242",
+        "broker.password: got a value that is not shown; accepted: text",
+    ),
+    (
         "[buttons.pins]\nnose = 28",
         "buttons.pins.nose: got 28; accepted: a whole number from 0 to 27",
     ),

@@ -1,0 +1,132 @@
+"""What one event costs the card, for each way to lay out a segment. Prints a table.
+
+    python benchmarks/segments.py DIRECTORY DEVICE
+
+DEVICE is the block device under DIRECTORY, as in /sys/block; bytes and flushes are its own
+counters, so nothing else should write to it. A loop device with a fresh ext4 serves.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.frame import CHAIN_START, Entry
+from teddy_edge.eventlog.recovery import create_segment
+from teddy_edge.eventlog.segment import HEADER_BYTES, Header, Segment
+from teddy_edge.eventlog.writer import Append, SegmentWriter, framed_bytes
+from teddy_edge.settings import LogSettings
+
+SEGMENT_BYTES = 4 * 1024 * 1024
+EVENT_BYTES = 200
+ROUNDS = 5
+WORKLOADS = {1: 1500, 64: 250}
+"""Events in a commit, and how many commits."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to have room for the next commit."""
+
+    name: str
+    allocation_bytes: int
+    stale_bytes: int = 0
+    """How much of the file holds old content, written before the measurement."""
+
+
+LAYOUTS = [
+    Layout("plain append", 0),
+    Layout("zeros ahead, 64 KiB", 64 * 1024),
+    Layout("zeros ahead, 256 KiB", 256 * 1024),
+    Layout("zeros ahead, 1 MiB", 1024 * 1024),
+    Layout("recycled segment", SEGMENT_BYTES, SEGMENT_BYTES),
+]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Per event, and per commit."""
+
+    device_bytes: float
+    flushes: float
+    commit_ms: float
+
+
+def counters(device: str) -> tuple[int, int]:
+    """Give bytes written and flushes done by the device so far."""
+    fields = Path(f"/sys/block/{device}/stat").read_text().split()
+    return int(fields[6]) * 512, int(fields[15])
+
+
+def measure(directory: Path, device: str, layout: Layout, batch_size: int, commits: int) -> Cost:
+    """Write commits one after the other to a fresh log."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    writer, segment = prepared(directory, layout)
+    body = bytes(range(EVENT_BYTES))
+    seq = segment.first_seq
+    before = counters(device)
+    times_s: list[float] = []
+    for _ in range(commits):
+        batch = [append_of(number, [Entry(5, body)]) for number in range(seq, seq + batch_size)]
+        begin_s = time.perf_counter()
+        writer.write(batch)
+        times_s.append(time.perf_counter() - begin_s)
+        seq += batch_size
+    writer.close()
+    after = counters(device)
+    return Cost(
+        (after[0] - before[0]) / commits / batch_size,
+        (after[1] - before[1]) / commits,
+        statistics.median(times_s) * 1000,
+    )
+
+
+def prepared(directory: Path, layout: Layout) -> tuple[SegmentWriter, Segment]:
+    """Make a log with one segment, filled with old content if the layout says so."""
+    files, epoch = SystemFiles(), uuid4()
+    segment = create_segment(files, directory, Header(epoch, 1, CHAIN_START))
+    if layout.stale_bytes:
+        file = files.open(segment.path, writable=True)
+        file.write(HEADER_BYTES, b"\xaa" * (layout.stale_bytes - HEADER_BYTES))
+        file.sync()
+        file.close()
+    settings = LogSettings(
+        segment_bytes_max=SEGMENT_BYTES, allocation_bytes=layout.allocation_bytes
+    )  # fmt: skip
+    guard = threading.Lock()
+    return SegmentWriter(directory, epoch, [segment], files, settings, guard), segment
+
+
+def append_of(seq: int, entries: Sequence[Entry]) -> Append:
+    """Queue what the log would queue."""
+    return Append(seq, entries, framed_bytes(entries))
+
+
+def main() -> None:
+    """Interleave the layouts, and print medians."""
+    directory, device = Path(sys.argv[1]) / "segments", sys.argv[2]
+    for batch_size, commits in WORKLOADS.items():
+        costs: dict[str, list[Cost]] = {layout.name: [] for layout in LAYOUTS}
+        for _ in range(ROUNDS):
+            for layout in LAYOUTS:
+                costs[layout.name].append(measure(directory, device, layout, batch_size, commits))
+        print(f"\n{batch_size} events of {EVENT_BYTES} B in a commit, {commits} commits")
+        print(f"{'layout':24}{'device B/event':>16}{'flushes/commit':>16}{'ms/commit':>12}")
+        for name, found in costs.items():
+            device_bytes = statistics.median(cost.device_bytes for cost in found)
+            flushes = statistics.median(cost.flushes for cost in found)
+            commit_ms = statistics.median(cost.commit_ms for cost in found)
+            print(f"{name:24}{device_bytes:16.0f}{flushes:16.2f}{commit_ms:12.3f}")
+
+
+if __name__ == "__main__":
+    main()

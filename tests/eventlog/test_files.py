@@ -1,0 +1,105 @@
+"""The simulated files do what the system's do, and fail where those would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from teddy_edge.errors import LogLocked
+from teddy_edge.eventlog.files import Files, SystemFiles, read_bytes, read_whole, write_whole
+from teddy_edge.eventlog.simulated_files import Loss, SimulatedFiles
+
+
+@pytest.fixture(params=["system", "simulated"])
+def files(request: pytest.FixtureRequest) -> Files:
+    return SystemFiles() if request.param == "system" else SimulatedFiles()
+
+
+@pytest.fixture
+def directory(files: Files, tmp_path: Path) -> Iterator[Path]:
+    directory = tmp_path / "outer" / "inner"
+    files.make_directory(directory)
+    files.make_directory(directory)
+    yield directory
+    files.sync_directory(directory)
+
+
+def test_what_is_written_is_read_at_its_offset(files: Files, directory: Path) -> None:
+    file = files.create(directory / "a")
+    file.write(3, b"abc")
+    file.write(1, b"--")
+    file.sync()
+    assert file.read(0, 100) == b"\0--abc"
+    assert file.read(4, 1) == b"b"
+    assert file.read(6, 5) == b""
+    assert file.size_bytes() == 6
+    file.close()
+
+
+def test_a_file_is_cut_and_grown_with_zeros(files: Files, directory: Path) -> None:
+    file = files.create(directory / "a")
+    file.write(0, b"abcdef")
+    file.truncate(2)
+    file.truncate(4)
+    assert file.read(0, 100) == b"ab\0\0"
+    file.close()
+
+
+def test_making_a_file_that_is_there_empties_it(files: Files, directory: Path) -> None:
+    write_whole(files, directory / "a", b"old")
+    files.create(directory / "a").close()
+    assert read_whole(files, directory / "a") == b""
+
+
+def test_names_are_sorted_and_follow_every_change(files: Files, directory: Path) -> None:
+    for name in ("b", "a", "c"):
+        write_whole(files, directory / name, name.encode())
+    files.rename(directory / "a", directory / "c")
+    files.remove(directory / "b")
+    assert files.names(directory) == ["c"]
+    assert read_whole(files, directory / "c") == b"a"
+
+
+def test_a_missing_file_is_an_error_of_the_system(files: Files, directory: Path) -> None:
+    missing = directory / "missing"
+    for act in (files.open, files.remove, lambda path: files.rename(path, directory / "b")):
+        with pytest.raises(FileNotFoundError):
+            act(missing)
+
+
+def test_a_part_of_a_file_is_read(files: Files, directory: Path) -> None:
+    write_whole(files, directory / "a", b"0123456789")
+    assert read_bytes(files, directory / "a", 3, 4) == b"3456"
+    assert read_bytes(files, directory / "a", 8, 4) == b"89"
+
+
+def test_a_lock_is_held_until_it_is_released(files: Files, directory: Path) -> None:
+    lock = files.lock(directory / "lock")
+    with pytest.raises(LogLocked):
+        files.lock(directory / "lock")
+    lock.release()
+    files.lock(directory / "lock").release()
+
+
+def test_a_directory_of_the_log_is_for_its_owner_alone(tmp_path: Path) -> None:
+    SystemFiles().make_directory(tmp_path / "log")
+    SystemFiles().create(tmp_path / "log" / "a").close()
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "log" / "a").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_simulated_power_cut_takes_what_was_not_synced() -> None:
+    files, directory = SimulatedFiles(), Path("/log")
+    write_whole(files, directory / "a", b"synced")
+    file = files.open(directory / "a", writable=True)
+    file.write(0, b"lost")
+    files.create(directory / "b").sync()
+    random = Random(1)
+    dropped = files.after_crash(len(files.journal), Loss(kept=0), random)
+    assert {n: dropped.content(directory / n) for n in dropped.names(directory)} == {"a": b"synced"}
+    taken = files.after_crash(len(files.journal), Loss(kept=1), random)
+    assert taken.names(directory) == ["a", "b"]
+    assert taken.content(directory / "a") == b"losted"

@@ -1,0 +1,174 @@
+"""A broker that sends too much, or what it may not send."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiomqtt
+import pytest
+
+from teddy_edge.errors import LinkLost
+from teddy_edge.fleet.broker import Mosquitto
+from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Subscription
+from teddy_edge.mqtt_link.connection import HELD_BYTES_MAX, Delivery, OneConnection
+from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
+from tests.mqtt_link.peers import RawBroker, publish_packet
+
+WINDOW = 5
+
+
+class Held:
+    """Takes what a connection delivers and lets nothing go."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[Delivery] = []
+
+    def __call__(self, delivery: Delivery) -> None:
+        self.deliveries.append(delivery)
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum(len(each.incoming.payload) for each in self.deliveries)
+
+
+def connect(raw: RawBroker, held: Held) -> OneConnection:
+    return OneConnection(settings_for(raw.port, receive_maximum=WINDOW), "bear", None, held)
+
+
+def flood(count: int, payload_bytes: int) -> list[bytes]:
+    """Make as many messages, whatever the window is."""
+    return [publish_packet(b"to/bear", bytes(payload_bytes), 1 + n) for n in range(count)]
+
+
+async def test_what_exceeds_the_window_is_not_read_until_there_is_room() -> None:
+    held = Held()
+    async with RawBroker(sends=flood(200, 1000)).serving() as raw:
+        connection = connect(raw, held)
+        try:
+            await connection.open()
+            await connection.subscribe([("to/bear", 1)])
+            await until(lambda: len(held.deliveries) == WINDOW)
+            await asyncio.sleep(0.2)
+            assert len(held.deliveries) == WINDOW
+            released = 0
+            while released < 200:
+                await until(lambda: len(held.deliveries) > released)  # noqa: B023
+                held.deliveries[released].let_go()
+                released += 1
+                assert len(held.deliveries) - released <= WINDOW
+        finally:
+            connection.close()
+
+
+async def test_an_awaited_acknowledgement_is_read_although_the_window_is_full() -> None:
+    held = Held()
+    async with RawBroker(sends=flood(50, 10)).serving() as raw:
+        connection = connect(raw, held)
+        try:
+            await connection.open()
+            await connection.subscribe([("to/bear", 1)])
+            await until(lambda: len(held.deliveries) >= WINDOW)
+            await asyncio.wait_for(connection.publish("from/bear", b""), TIMEOUT_S)
+        finally:
+            connection.close()
+
+
+async def test_a_flood_is_cut_off_at_the_limit_and_left_to_the_next_connection() -> None:
+    """Even while an answer is awaited that never comes."""
+    held = Held()
+    raw_broker = RawBroker(sends=flood(200, 60_000), answers_publish=False)
+    async with raw_broker.serving() as raw:
+        connection = connect(raw, held)
+        try:
+            await connection.open()
+            publishing = asyncio.create_task(connection.publish("from/bear", b""))
+            await connection.subscribe([("to/bear", 1)])
+            await until(lambda: held.payload_bytes > HELD_BYTES_MAX - 60_000)
+            ending = asyncio.create_task(connection.until_it_ends())
+            await asyncio.sleep(0.1)
+            assert held.payload_bytes <= HELD_BYTES_MAX
+            for delivery in held.deliveries:
+                assert not ending.done()
+                delivery.let_go()
+            with pytest.raises(LinkLost, match="more than it may"):
+                await asyncio.wait_for(ending, TIMEOUT_S)
+            with pytest.raises(LinkLost):
+                await asyncio.wait_for(publishing, TIMEOUT_S)
+        finally:
+            connection.close()
+
+
+async def test_a_topic_that_is_not_utf8_reaches_the_handler_marked() -> None:
+    topics: list[str] = []
+
+    async def take(_: Connection, message: Incoming) -> None:
+        topics.append(message.topic)
+
+    sends = [publish_packet(b"to/\xff/bear", b"", 1), publish_packet(b"to/the/bear", b"", 2)]
+    async with RawBroker(sends=sends).serving() as raw:
+        link = MqttLink(
+            settings_for(raw.port),
+            "bear",
+            subscriptions=[Subscription("to/+/bear", take)],
+            sessions={},
+        )
+        async with running(link):
+            await until(lambda: raw.acknowledged == [1, 2])
+        assert raw.connections == 1
+    assert topics == ["to/\ufffd/bear", "to/the/bear"]
+
+
+async def test_bytes_that_are_not_mqtt_end_the_connection_and_not_the_link() -> None:
+    async def take(*_: object) -> None:
+        return
+
+    async with RawBroker(sends=[b"\xf0\x00\xff\xff\xff\xff\xff\xff"]).serving() as raw:
+        link = MqttLink(
+            settings_for(raw.port), "bear", subscriptions=[Subscription("#", take)], sessions={}
+        )
+        async with running(link):
+            await until(lambda: raw.connections >= 3)
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b"\x32\x02\xff\xff",
+        b"\x32\x00",
+        b"\x40\x00",
+        b"\x90\x01\x00",
+        b"\x32\x06\x00\x01t\x00\x01\x7f",
+    ],
+)
+async def test_a_torn_packet_ends_the_connection_and_not_the_link(torn: bytes) -> None:
+    async def take(*_: object) -> None:
+        return
+
+    async with RawBroker(sends=[torn]).serving() as raw:
+        link = MqttLink(
+            settings_for(raw.port), "bear", subscriptions=[Subscription("#", take)], sessions={}
+        )
+        async with running(link):
+            await until(lambda: raw.connections >= 3)
+
+
+async def test_a_message_over_the_packet_limit_stays_away_and_others_come(
+    broker: Mosquitto, other: aiomqtt.Client
+) -> None:
+    taken: list[int] = []
+
+    async def take(_: Connection, message: Incoming) -> None:
+        taken.append(len(message.payload))
+
+    link = MqttLink(
+        settings_for(broker.port),
+        "bear",
+        subscriptions=[Subscription("to/bear", take)],
+        sessions={},
+    )
+    async with running(link):
+        await until(lambda: link.connected)
+        for payload_bytes in (1, 2 * 1024 * 1024, 3):
+            await other.publish("to/bear", bytes(payload_bytes), qos=1)
+        await until(lambda: len(taken) >= 2)
+    assert taken == [1, 3]

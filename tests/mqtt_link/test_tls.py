@@ -1,0 +1,77 @@
+"""TLS, with a broker that asks for a client certificate."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from teddy_edge.fleet.broker import Mosquitto, free_port
+from teddy_edge.mqtt_link import MqttLink
+from tests.mqtt_link.linking import running, settings_for, until
+
+CERTIFICATES = Path(__file__).with_name("certificates")
+TRUST = {"tls": True, "ca_file": CERTIFICATES / "ca.crt"}
+OURS = {
+    "certificate_file": CERTIFICATES / "client.crt",
+    "key_file": CERTIFICATES / "client.key",
+}
+
+
+# paho leaves the socket of a failed handshake to the garbage collection
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path) -> int:
+    return free_port()
+
+
+@pytest.fixture
+def tls_broker(tmp_path: Path, tls_port: int) -> Mosquitto:
+    """A broker that talks TLS 1.3 to clients with our authority's certificate."""
+    lines = [
+        "per_listener_settings false",
+        f"listener {tls_port} 127.0.0.1",
+        f"cafile {CERTIFICATES / 'ca.crt'}",
+        f"certfile {CERTIFICATES / 'server.crt'}",
+        f"keyfile {CERTIFICATES / 'server.key'}",
+        "require_certificate true",
+    ]
+    return Mosquitto(tmp_path / "broker", lines=lines)
+
+
+def link_to(port: int, **changes: object) -> MqttLink:
+    return MqttLink(settings_for(port, **changes), "bear", subscriptions=[], sessions={})
+
+
+async def test_a_client_with_a_certificate_connects(tls_broker: Mosquitto, tls_port: int) -> None:
+    with tls_broker:
+        link = link_to(tls_port, **TRUST, **OURS)
+        async with running(link):
+            await until(lambda: link.connected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (TRUST, "broker.certificate_file and broker.key_file are not set"),
+        ({"tls": True, **OURS}, "certificate verify failed"),
+        ({**TRUST, **OURS, "key_file": Path("/nowhere")}, "cannot use broker.ca_file"),
+    ],
+)
+async def test_a_client_that_cannot_connect_says_what_to_set(
+    tls_broker: Mosquitto,
+    tls_port: int,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, object],
+    said: str,
+) -> None:
+    with tls_broker, caplog.at_level(logging.WARNING):
+        link = link_to(tls_port, **changes)
+        async with running(link):
+            await until(lambda: said in caplog.text)
+            assert not link.connected

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -11,14 +10,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from teddy_edge import __version__
+from teddy_edge.assembly import READ_BYTES_MAX, READ_RECORDS_MAX, assembled
 from teddy_edge.clock import Clock, SystemClock
-from teddy_edge.commands import (
-    Aggregates,
-    CommandBus,
-    Journal,
-    register_handlers,
-    standard_middleware,
-)
 from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.errors import (
     EXIT_CONFIG,
@@ -40,23 +33,12 @@ from teddy_edge.inputs.api import LocalApi
 from teddy_edge.inputs.gpio import Buttons, SimulatedPins
 from teddy_edge.inputs.mqtt import MqttInput
 from teddy_edge.mqtt_link import MqttLink, Subscription
-from teddy_edge.projections import (
-    BearProjection,
-    ChildProjection,
-    ChildProjectionManager,
-    ReadModelStore,
-)
-from teddy_edge.queries import GetBearStateHandler, GetChildProfileHandler, QueryBus
-from teddy_edge.security import SenderPolicy
 from teddy_edge.settings import Settings
 from teddy_edge.supervision import Notifier, TaskEnded, run_until_one_ends
 from teddy_edge.sync import Presence, StatePublisher, Uplink
 from teddy_edge.topics import Topics
 
 logger = logging.getLogger("teddy_edge.app")
-
-READ_RECORDS_MAX = 500
-READ_BYTES_MAX = 1024 * 1024
 
 EXIT_CODES: dict[type[Exception], int] = {
     LogPoisoned: EXIT_IO,
@@ -97,15 +79,12 @@ async def _run(settings: Settings, *, simulate: bool) -> None:
 async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simulate: bool) -> None:
     """Build the parts, bring their states up to the log, and run them until `stop` is set."""
     topics = Topics(settings.bear)
-    policy = SenderPolicy(allow_unsigned=settings.commands.allow_unsigned)
     notifier = Notifier()
-    async with contextlib.AsyncExitStack() as stack:
-        log = await _open_log(settings, stack)
+    async with assembled(settings, clock) as core:
+        log, commands, queries = core.log, core.commands, core.queries
         cursor = await asyncio.to_thread(Cursor.open, settings.cursor_file, log.epoch)
-        journal, commands = await _write_side(settings, clock, log, policy)
-        read_models, queries = await _read_side(settings, clock, log, policy, stack)
         uplink = Uplink(log, cursor, topics, settings.sync)
-        state = StatePublisher(read_models, topics, settings.sync, clock)
+        state = StatePublisher(core.read_models, topics, settings.sync, clock)
         presence = Presence(topics, lambda: _facts(settings, log, clock))
         inbox = MqttInput(commands, queries, topics, settings)
         link = MqttLink(
@@ -122,11 +101,11 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
         view = View(settings, clock, log, cursor, link)
         pins = SimulatedPins(buttons) if simulate else None
         api = LocalApi(settings, commands, queries, view, pins, clock)
-        await journal.note(BearStarted(version=__version__), BEAR_STREAM)
+        await core.journal.note(BearStarted(version=__version__), BEAR_STREAM)
         tasks = {
             "log": log.watch(),
-            "read models": read_models.run(),
-            "read model windows": read_models.write_in_windows(),
+            "read models": core.read_models.run(),
+            "read model windows": core.read_models.write_in_windows(),
             "buttons": buttons.run(),
             "link": link.run(),
             "api": api.run(),
@@ -134,58 +113,6 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
         }
         await run_until_one_ends(tasks, stop)
         notifier.notify("STOPPING=1")
-
-
-async def _open_log(settings: Settings, stack: contextlib.AsyncExitStack) -> EventLog:
-    log = await asyncio.to_thread(EventLog.open, settings.log_directory, settings.log)
-    log.start()
-    stack.push_async_callback(log.close)
-    return log
-
-
-async def _write_side(
-    settings: Settings, clock: Clock, log: EventLog, policy: SenderPolicy
-) -> tuple[Journal, CommandBus]:
-    aggregates = Aggregates(settings.buttons.pins)
-    journal = Journal(log, clock, aggregates.apply, settings.commands.finished_max)
-    await asyncio.to_thread(_replay, log, journal)
-    commands = CommandBus(journal, clock)
-    commands.use(standard_middleware(commands.command_type, journal, clock, policy))
-    register_handlers(commands, aggregates)
-    return journal, commands
-
-
-def _replay(log: EventLog, journal: Journal) -> None:
-    seq = log.first_seq
-    while seq <= log.last_seq:
-        for stored in log.read(seq, READ_RECORDS_MAX, READ_BYTES_MAX):
-            journal.replay(decode_record(stored.seq, stored.data_class, stored.body))
-            seq = stored.seq + 1
-
-
-async def _read_side(
-    settings: Settings,
-    clock: Clock,
-    log: EventLog,
-    policy: SenderPolicy,
-    stack: contextlib.AsyncExitStack,
-) -> tuple[ChildProjectionManager, QueryBus]:
-    store = ReadModelStore(settings.read_models_directory, settings.projections.row_bytes_max)
-    read_models = ChildProjectionManager(
-        log, store, [BearProjection(), ChildProjection()], settings.projections, clock
-    )
-    await read_models.open()
-    stack.push_async_callback(read_models.close)
-    queries = QueryBus(
-        read_models,
-        lambda: log.last_seq,
-        lambda: None if log.report.complete else "a part of the log is damaged",
-        policy,
-        settings.projections.answer_wait_s,
-    )
-    queries.register(GetChildProfileHandler(read_models))
-    queries.register(GetBearStateHandler(read_models))
-    return read_models, queries
 
 
 async def _say_ready(notifier: Notifier, api: LocalApi, buttons: Buttons) -> None:

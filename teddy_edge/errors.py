@@ -21,6 +21,7 @@
     │   └── LinkRefused           the broker answered with a failure code
     ├── WireError                 a payload that is not what the wire contract says
     ├── PinsUnavailable           the GPIO pins cannot be used
+    ├── ServiceClosed             the library is used before `initialize` or after `close`
     ├── DaemonUnreachable         no daemon answers on the local socket
     ├── BrokerUnavailable         the tests' and the playground's mosquitto does not run
     ├── PlaygroundFailed          a part of the playground died, or it cannot start
@@ -238,6 +239,13 @@ class WireError(TeddyEdgeError):
 
 class PinsUnavailable(TeddyEdgeError):
     """The GPIO pins could not be opened."""
+
+
+class ServiceClosed(TeddyEdgeError):
+    """The library is used before `initialize` or after `close`."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is not open: await initialize() first")
 
 
 class DaemonUnreachable(TeddyEdgeError):

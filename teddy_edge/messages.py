@@ -138,6 +138,11 @@ class Result(Message):
     correlation_id: str | None = None
     duplicate: bool = False
 
+    @property
+    def success(self) -> bool:
+        """Whether the command was done."""
+        return self.status == "done"
+
 
 class Answer(Message):
     """What a query gave, and how much of the history it rests on."""
@@ -154,6 +159,11 @@ class Answer(Message):
     """False where a part of the history behind the answer is missing."""
     incomplete_because: str | None = None
     correlation_id: str | None = None
+
+    @property
+    def success(self) -> bool:
+        """Whether the query was answered."""
+        return self.error is None
 
 
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")

@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from teddy_edge.errors import SettingProblem, SettingsError
@@ -25,6 +33,9 @@ CONFIG_VARIABLE = "TEDDY_EDGE_CONFIG"
 
 BearId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ButtonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+MiddlewareName = Literal[
+    "metrics", "logging", "validation", "security", "rate_limit", "dedupe", "deadline"
+]
 GpioPin = Annotated[int, Field(ge=0, le=27)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """Made absolute at once: the pin library may change the directory of the process later."""
@@ -76,6 +87,24 @@ class CommandSettings(Section):
     depth_max: int = Field(16, ge=2, le=64)
     finished_max: int = Field(10_000, ge=100, le=1_000_000)
     allow_unsigned: bool = False
+    keep_words: bool = False
+    per_minute: int = Field(600, ge=1, le=1_000_000)
+    middleware: tuple[MiddlewareName, ...] = (
+        "metrics",
+        "logging",
+        "validation",
+        "security",
+        "rate_limit",
+        "dedupe",
+        "deadline",
+    )
+
+    @field_validator("middleware")
+    @classmethod
+    def _has_what_it_needs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names) or not {"validation", "security"} <= set(names):
+            raise ValueError("each name at most once, validation and security among them")
+        return names
 
 
 class ProjectionSettings(Section):
@@ -84,7 +113,18 @@ class ProjectionSettings(Section):
     write_window_s: float = Field(2.0, gt=0, le=300)
     batch_records_max: int = Field(500, ge=1, le=100_000)
     row_bytes_max: int = Field(64 * 1024, ge=1024, le=1024**2)
-    answer_wait_s: float = Field(0.5, ge=0, le=30)
+
+
+class QuerySettings(Section):
+    """The query bus and its cache."""
+
+    catch_up_s_max: float = Field(0.5, ge=0, le=30)
+    cache_entries_max: int = Field(1000, ge=0, le=100_000)
+    child_profile_ttl_s: float = Field(30 * 60, ge=0, le=7 * 24 * 3600)
+    parent_children_ttl_s: float = Field(15 * 60, ge=0, le=7 * 24 * 3600)
+    safety_report_ttl_s: float = Field(60 * 60, ge=0, le=7 * 24 * 3600)
+    analytics_ttl_s: float = Field(120 * 60, ge=0, le=7 * 24 * 3600)
+    expensive_per_minute: int = Field(60, ge=1, le=100_000)
 
 
 class SyncSettings(Section):
@@ -139,6 +179,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     commands: CommandSettings = CommandSettings()
     projections: ProjectionSettings = ProjectionSettings()
+    queries: QuerySettings = QuerySettings()
     sync: SyncSettings = SyncSettings()
     api: ApiSettings = ApiSettings()
     buttons: ButtonSettings = ButtonSettings()

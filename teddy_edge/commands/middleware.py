@@ -6,7 +6,7 @@ Each is a callable `(call_next, context) -> result` (see `bus.CommandMiddleware`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
@@ -15,13 +15,17 @@ from teddy_edge.commands.bus import CallNext, CommandContext, CommandMiddleware
 from teddy_edge.commands.journal import Journal
 from teddy_edge.domain.command import Command
 from teddy_edge.errors import CommandExpired, CommandRejected
-from teddy_edge.messages import Result, rejection_of
+from teddy_edge.messages import Origin, Result, rejection_of
+from teddy_edge.metrics import Meter, RateLimit
 from teddy_edge.security import SenderPolicy
 
 logger = logging.getLogger("teddy_edge.commands")
 
+SENDERS_MAX = 1000
+"""Senders whose rate is watched."""
 
-class Logging:
+
+class LoggingMiddleware:
     """Says in one line how each command ended; never what was in it."""
 
     def __init__(self, clock: Clock) -> None:
@@ -51,7 +55,7 @@ class Logging:
         logger.info("command ended", extra=fields)
 
 
-class Validation:
+class ValidationMiddleware:
     """Finds the command's type and makes the command, or says what is wrong with which field."""
 
     def __init__(self, command_type: Callable[[str], type[Command]]) -> None:
@@ -67,7 +71,7 @@ class Validation:
         return await call_next(context)
 
 
-class Security:
+class SecurityMiddleware:
     """Checks the sender, and that this type of command may come this way."""
 
     def __init__(self, policy: SenderPolicy) -> None:
@@ -85,7 +89,7 @@ class Security:
         return await call_next(context)
 
 
-class Dedupe:
+class DedupeMiddleware:
     """Answers a command id that came before with its first result."""
 
     def __init__(self, journal: Journal) -> None:
@@ -97,7 +101,7 @@ class Dedupe:
         return earlier if earlier is not None else await call_next(context)
 
 
-class Deadline:
+class DeadlineMiddleware:
     """Refuses a command whose time is over.
 
     Where the wall clock cannot be trusted, its life counts from its receipt, by monotonic time.
@@ -122,17 +126,59 @@ class Deadline:
         return self._clock.wall_ns() > envelope.expires_at.timestamp() * NS_PER_S
 
 
+class RateLimitMiddleware:
+    """Lets each sender through so many times a minute; the bear's own pins always."""
+
+    def __init__(self, clock: Clock, per_minute: int) -> None:
+        self._limit = RateLimit(clock, per_minute, SENDERS_MAX)
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Refuse what comes too fast."""
+        actor = context.envelope.actor
+        wait_s = 0.0
+        if context.origin is not Origin.BUTTON:
+            wait_s = self._limit.wait_s(f"{actor.role}:{actor.id}")
+        if wait_s > 0:
+            raise CommandRejected("rate_limited", f"send again in {wait_s:.0f} s, with a new id")
+        return await call_next(context)
+
+
+class MetricsMiddleware:
+    """Counts and times every command."""
+
+    def __init__(self, clock: Clock, meter: Meter) -> None:
+        self._clock = clock
+        self._meter = meter
+
+    async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
+        """Measure the command."""
+        started_ns = self._clock.monotonic_ns()
+        failed = True
+        try:
+            result = await call_next(context)
+            failed = result.status != "done"
+            return result
+        finally:
+            self._meter.add(started_ns, failed=failed)
+
+
 def standard_middleware(
+    names: Iterable[str],
     command_type: Callable[[str], type[Command]],
     journal: Journal,
     clock: Clock,
     policy: SenderPolicy,
+    meter: Meter,
+    per_minute: int,
 ) -> list[CommandMiddleware]:
-    """Give the chain that the daemon uses, outermost first."""
-    return [
-        Logging(clock),
-        Validation(command_type),
-        Security(policy),
-        Dedupe(journal),
-        Deadline(clock),
-    ]
+    """Give the steps named in the settings, outermost first."""
+    steps: dict[str, CommandMiddleware] = {
+        "metrics": MetricsMiddleware(clock, meter),
+        "logging": LoggingMiddleware(clock),
+        "validation": ValidationMiddleware(command_type),
+        "security": SecurityMiddleware(policy),
+        "rate_limit": RateLimitMiddleware(clock, per_minute),
+        "dedupe": DedupeMiddleware(journal),
+        "deadline": DeadlineMiddleware(clock),
+    }
+    return [steps[name] for name in names]

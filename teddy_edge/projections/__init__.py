@@ -1,25 +1,51 @@
 """The read models: records of the log come in, rows that answer questions come out.
 
-`child.py` and `bear.py` say purely what a row becomes when something happened; `runner.py` feeds
-them the log in order, gives rows to the queries, and writes changed rows together with the position
-they stand at, once per window; `store.py` keeps them in diskcache.
+`child`, `conversation`, `safety`, `activity` and `bear` say purely which rows a record makes;
+`runner` feeds them the log in order, gives rows to the queries, and writes changed rows together
+with the position they stand at, once per window; `store` keeps them in diskcache.
 
 The rows are a function of the log alone (P6): they may be deleted at any time and come back the
 same. Nobody waits for them to be on the card, since the log is.
 """
 
+from teddy_edge.projections.activity import ActivityProjection, ActivityReadModel
 from teddy_edge.projections.bear import BearProjection, BearReadModel
 from teddy_edge.projections.child import ChildProjection, ChildReadModel
-from teddy_edge.projections.runner import ChildProjectionManager, Projection
-from teddy_edge.projections.store import ReadModelStore, Row
+from teddy_edge.projections.conversation import (
+    ConversationProjection,
+    ConversationSummaryReadModel,
+)
+from teddy_edge.projections.rows import Projection, Row, Rows
+from teddy_edge.projections.runner import ChildProjectionManager
+from teddy_edge.projections.safety import SafetyMetricsReadModel, SafetyProjection
+from teddy_edge.projections.store import ReadModelStore
 
 __all__ = [
+    "ActivityProjection",
+    "ActivityReadModel",
     "BearProjection",
     "BearReadModel",
     "ChildProjection",
     "ChildProjectionManager",
     "ChildReadModel",
+    "ConversationProjection",
+    "ConversationSummaryReadModel",
     "Projection",
     "ReadModelStore",
     "Row",
+    "Rows",
+    "SafetyMetricsReadModel",
+    "SafetyProjection",
+    "standard_projections",
 ]
+
+
+def standard_projections() -> list[Projection]:
+    """Give every projection that this bear runs."""
+    return [
+        ActivityProjection(),
+        BearProjection(),
+        ChildProjection(),
+        ConversationProjection(),
+        SafetyProjection(),
+    ]

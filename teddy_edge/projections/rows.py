@@ -1,7 +1,7 @@
 """What a projection sees while it takes up a record: rows to read, rows to put.
 
 A long list (a child's violations, a parent's children) is a row that counts and as many rows of
-`ITEMS_PER_PAGE` items as it needs, so that no row grows without end and an append rewrites one page.
+`ITEMS_PER_PAGE` items as it needs: no row grows without end, and an append rewrites one page.
 """
 
 from __future__ import annotations

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 from teddy_edge.clock import NS_PER_S, Clock
 from teddy_edge.errors import ReadModelError
 from teddy_edge.eventlog import EventLog, StoredRecord
-from teddy_edge.events import Record, decode_record
-from teddy_edge.projections.store import ReadModelStore, Row
+from teddy_edge.events import decode_record
+from teddy_edge.projections.rows import Projection, Row
+from teddy_edge.projections.store import ReadModelStore
 from teddy_edge.settings import ProjectionSettings
 
 logger = logging.getLogger("teddy_edge.projections")
@@ -19,20 +19,20 @@ logger = logging.getLogger("teddy_edge.projections")
 READ_BYTES_MAX = 1024 * 1024
 
 
-class Projection(Protocol):
-    """A pure rule: which row a record touches, and what the row becomes.
+class _Change:
+    """The rows as one batch of records leaves them; nothing is seen of it before it is whole."""
 
-    A change of `version` makes all read models be built anew at the next start.
-    """
+    def __init__(self, get: Callable[[str], Awaitable[Row | None]]) -> None:
+        self._get = get
+        self.rows: dict[str, Row] = {}
 
-    name: str
-    version: int
+    async def get(self, key: str) -> Row | None:
+        """See `Rows`."""
+        return self.rows[key] if key in self.rows else await self._get(key)
 
-    def key(self, record: Record) -> str | None:
-        """The row that a record may change, or None."""
-
-    def apply(self, row: Row | None, record: Record) -> Row | None:
-        """The row after the record; None deletes it."""
+    def put(self, key: str, row: Row) -> None:
+        """See `Rows`."""
+        self.rows[key] = row
 
 
 class ChildProjectionManager:
@@ -51,11 +51,13 @@ class ChildProjectionManager:
         self._projections = projections
         self._settings = settings
         self._clock = clock
-        self._unwritten: dict[str, Row | None] = {}
+        self._unwritten: dict[str, Row] = {}
         self._written_position = 0
         self._behind_since_ns: int | None = None
         self._listeners: list[Callable[[set[str]], None]] = []
         self._catching_up = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._rebuilding = asyncio.Lock()
         self.position = 0
 
     async def open(self) -> None:
@@ -86,9 +88,8 @@ class ChildProjectionManager:
 
     async def keys(self, prefix: str) -> list[str]:
         """Give the keys of all rows that begin so, sorted."""
-        unwritten = dict(self._unwritten)
-        written = set(await self._store.keys())
-        present = (written | unwritten.keys()) - {k for k, row in unwritten.items() if row is None}
+        unwritten = set(self._unwritten)
+        present = unwritten.union(await self._store.keys())
         return sorted(key for key in present if key.startswith(prefix))
 
     def age_s(self) -> float:
@@ -114,6 +115,28 @@ class ChildProjectionManager:
             await asyncio.sleep(self._settings.write_window_s)
             await self._write()
 
+    async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
+        """Build all rows anew beside the ones in use, and take them into use when they are ready.
+
+        `progress` hears how far it is and how far it goes, in sequence numbers.
+        """
+        fresh = ChildProjectionManager(
+            self._log, self._store.sibling(), self._projections, self._settings, self._clock
+        )
+        fresh.listen(lambda _: progress(fresh.position, self._log.last_seq) if progress else None)
+        async with self._rebuilding:
+            await fresh._store.discard()
+            await fresh._catch_up(write=True)
+            async with self._catching_up, self._writing:
+                await fresh._catch_up(write=True)
+                await fresh.close()
+                await self._store.replace_with_sibling()
+                changed = {*self._unwritten, *await self._store.keys()}
+                self._unwritten = {}
+                self.position = self._written_position = fresh.position
+        for listener in self._listeners:
+            listener(changed)
+
     async def close(self) -> None:
         """Write what changed and close the store."""
         await self._write()
@@ -128,7 +151,7 @@ class ChildProjectionManager:
         versions = {projection.name: projection.version for projection in self._projections}
         return {"seq": seq, "epoch": self._log.epoch.bytes, "versions": versions}
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, *, write: bool = False) -> None:
         async with self._catching_up:
             while self.position < self._log.last_seq:
                 if self._behind_since_ns is None:
@@ -140,29 +163,29 @@ class ChildProjectionManager:
                     READ_BYTES_MAX,
                 )
                 await self._include(batch)
+                if write:
+                    await self._write()
             self._behind_since_ns = None
 
     async def _include(self, batch: Sequence[StoredRecord]) -> None:
         """Apply a batch; the rows and the position change together, seen from the event loop."""
-        changed: dict[str, Row | None] = {}
+        change = _Change(self.get)
         for stored in batch:
             record = decode_record(stored.seq, stored.data_class, stored.body)
             for projection in self._projections:
-                key = projection.key(record)
-                if key is not None:
-                    row = changed[key] if key in changed else await self.get(key)
-                    changed[key] = projection.apply(row, record)
-        self._unwritten.update(changed)
+                await projection.apply(change, record)
+        self._unwritten.update(change.rows)
         self.position = batch[-1].seq
         for listener in self._listeners:
-            listener(set(changed))
+            listener(set(change.rows))
 
     async def _write(self) -> None:
-        position, rows = self.position, dict(self._unwritten)
-        if position == self._written_position:
-            return
-        await self._store.write(rows, self._position_row(position))
-        self._written_position = position
-        for key, row in rows.items():
-            if self._unwritten[key] is row:
-                del self._unwritten[key]
+        async with self._writing:
+            position, rows = self.position, dict(self._unwritten)
+            if position == self._written_position:
+                return
+            await self._store.write(rows, self._position_row(position))
+            self._written_position = position
+            for key, row in rows.items():
+                if self._unwritten[key] is row:
+                    del self._unwritten[key]

@@ -22,9 +22,9 @@ import diskcache
 import msgpack
 
 from teddy_edge.errors import ReadModelError
+from teddy_edge.projections.rows import Row
 
 T = TypeVar("T")
-Row = dict[str, Any]
 
 POSITION_KEY = "@position"
 DATABASE = "cache.db"
@@ -90,6 +90,14 @@ class ReadModelStore:
         """Open or create the files, mode 0700. Raises `ReadModelError` where they are not ours."""
         await self._run(self._open)
 
+    def sibling(self) -> ReadModelStore:
+        """Give a store beside this one, for rows that are built anew."""
+        return ReadModelStore(self._sibling_directory, self._row_bytes_max)
+
+    async def replace_with_sibling(self) -> None:
+        """Take the rows of the sibling, which must be closed, instead of these."""
+        await self._run(self._replace_with_sibling)
+
     async def discard(self) -> None:
         """Delete all rows and start afresh."""
         await self._run(self._discard)
@@ -106,8 +114,8 @@ class ReadModelStore:
         """Give the keys of all rows."""
         return await self._run(self._keys)
 
-    async def write(self, rows: Mapping[str, Row | None], position: Row) -> None:
-        """Write rows (None deletes one) and their position in one transaction."""
+    async def write(self, rows: Mapping[str, Row], position: Row) -> None:
+        """Write rows and their position in one transaction."""
         await self._run(self._write, rows, position)
 
     async def close(self) -> None:
@@ -148,9 +156,20 @@ class ReadModelStore:
             if foreign:
                 raise ReadModelError(self._directory, f"{foreign} rows that are not ours")
 
+    @property
+    def _sibling_directory(self) -> Path:
+        return self._directory.with_name(self._directory.name + ".new")
+
+    def _replace_with_sibling(self) -> None:
+        self._close()
+        shutil.rmtree(self._directory)
+        self._sibling_directory.rename(self._directory)
+        self._open()
+
     def _discard(self) -> None:
         self._close()
-        shutil.rmtree(self._directory, ignore_errors=False)
+        if self._directory.exists():
+            shutil.rmtree(self._directory)
         self._open()
 
     def _close(self) -> None:
@@ -170,13 +189,10 @@ class ReadModelStore:
     def _keys(self) -> list[str]:
         return [key for key in self._cache if key != POSITION_KEY]
 
-    def _write(self, rows: Mapping[str, Row | None], position: Row) -> None:
+    def _write(self, rows: Mapping[str, Row], position: Row) -> None:
         with self._cache.transact():
             for key, row in rows.items():
-                if row is None:
-                    self._cache.delete(key)
-                else:
-                    self._cache.set(key, self._pack(key, row))
+                self._cache.set(key, self._pack(key, row))
             self._cache.set(POSITION_KEY, msgpack.packb(position))
 
     def _pack(self, key: str, row: Row) -> bytes:

@@ -1,20 +1,31 @@
-"""The query bus: one handler for each query."""
+"""The query bus: one handler for each query, behind the policy, the cache and a rate limit."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from teddy_edge.clock import Clock
 from teddy_edge.diagnostics import correlation
 from teddy_edge.errors import CommandRejected, QueryRejected
 from teddy_edge.messages import Actor, Answer, ErrorDetail, Origin, QueryEnvelope, rejection_of
+from teddy_edge.metrics import Meter, RateLimit
+from teddy_edge.projections import Row
+from teddy_edge.queries.cache import QueryCache
 from teddy_edge.security import SenderPolicy
+from teddy_edge.settings import QuerySettings
 
 logger = logging.getLogger("teddy_edge.queries")
+
+ACTORS_MAX = 1000
+"""Actors whose rate is watched."""
+
+Read = Callable[[str], Awaitable[Row | None]]
+"""Gives a row; the bus notes which rows an answer was made of."""
 
 
 class Query(BaseModel):
@@ -32,20 +43,34 @@ class QueryHandler(Protocol):
     def query_type(self) -> type[Query]:
         """What it answers."""
 
-    async def answer(self, query: Any, actor: Actor) -> dict[str, Any]:
+    @property
+    def ttl_s(self) -> float:
+        """How long an answer may be kept; 0: not at all."""
+
+    @property
+    def is_expensive(self) -> bool:
+        """Whether its rate is limited for each actor."""
+
+    async def answer(self, query: Any, actor: Actor, read: Read) -> dict[str, Any]:
         """Give the answer's data, or raise `QueryRejected`."""
 
 
 class ReadModels(Protocol):
-    """What the bus asks of the read models beside their rows."""
+    """What the bus asks of the read models."""
 
     position: int
+
+    async def get(self, key: str) -> Row | None:
+        """Give a row."""
 
     def age_s(self) -> float:
         """How long the oldest record that is not included has waited."""
 
     async def include(self, seq: int) -> None:
         """Return once a sequence number is included."""
+
+    def listen(self, listener: Callable[[set[str]], None]) -> None:
+        """Have the keys of changed rows told."""
 
 
 class QueryBus:
@@ -57,15 +82,21 @@ class QueryBus:
         last_seq: Callable[[], int],
         incomplete_because: Callable[[], str | None],
         policy: SenderPolicy,
-        catch_up_s_max: float,
+        settings: QuerySettings,
+        clock: Clock,
     ) -> None:
         """`last_seq` is the log's; `incomplete_because` says what history lacks, if any."""
         self._read_models = read_models
         self._last_seq = last_seq
         self._incomplete_because = incomplete_because
         self._policy = policy
-        self._catch_up_s_max = catch_up_s_max
+        self._settings = settings
+        self._clock = clock
         self._handlers: dict[str, QueryHandler] = {}
+        self._limit = RateLimit(clock, settings.expensive_per_minute, ACTORS_MAX)
+        self.cache = QueryCache(clock, settings.cache_entries_max)
+        self.meter = Meter(clock)
+        read_models.listen(self.cache.invalidate)
 
     def register(self, handler: QueryHandler) -> None:
         """Add the one handler of a query type."""
@@ -75,26 +106,48 @@ class QueryBus:
         self._handlers[name] = handler
 
     async def ask(self, envelope: QueryEnvelope, origin: Origin) -> Answer:
-        """Answer a query, after what is recorded already was included (within `catch_up_s_max`)."""
+        """Answer a query, after what is recorded already was included (within a time limit)."""
+        started_ns = self._clock.monotonic_ns()
         with correlation(envelope.correlation_id or str(envelope.id)):
             try:
                 self._policy.check(envelope.actor, origin)
                 await self._catch_up()
-                data = await self._answer(envelope)
+                answer = self._framed(envelope, data=await self._data(envelope))
             except CommandRejected as rejection:
                 fields = {"query": envelope.name, "code": rejection.code, "field": rejection.field}
                 logger.info("query refused", extra=fields)
-                return self._framed(envelope, error=ErrorDetail.of(rejection))
-            return self._framed(envelope, data=data)
+                answer = self._framed(envelope, error=ErrorDetail.of(rejection))
+        self.meter.add(started_ns, failed=answer.error is not None)
+        return answer
 
     async def _catch_up(self) -> None:
         try:
-            async with asyncio.timeout(self._catch_up_s_max):
+            async with asyncio.timeout(self._settings.catch_up_s_max):
                 await self._read_models.include(self._last_seq())
         except TimeoutError:
             logger.info("answering from read models that lag", extra={"age_s": self._age_s()})
 
-    async def _answer(self, envelope: QueryEnvelope) -> dict[str, Any]:
+    async def _data(self, envelope: QueryEnvelope) -> dict[str, Any]:
+        handler, query = self._query(envelope)
+        key = self.cache.key(envelope)
+        kept = self.cache.get(key)
+        if kept is not None:
+            return kept
+        if handler.is_expensive:
+            self._check_rate(envelope.actor)
+        rows: set[str] = set()
+
+        async def read(row_key: str) -> Row | None:
+            rows.add(row_key)
+            return await self._read_models.get(row_key)
+
+        position = self._read_models.position
+        data = await handler.answer(query, envelope.actor, read)
+        if handler.ttl_s > 0 and position == self._read_models.position:
+            self.cache.put(key, data, rows, handler.ttl_s)
+        return data
+
+    def _query(self, envelope: QueryEnvelope) -> tuple[QueryHandler, Query]:
         handler = self._handlers.get(envelope.name)
         if handler is None:
             known = ", ".join(sorted(self._handlers))
@@ -102,10 +155,14 @@ class QueryBus:
                 "unknown_query", f"this bear does not know the query; it knows {known}", "name"
             )
         try:
-            query = handler.query_type.model_validate(envelope.data)
+            return handler, handler.query_type.model_validate(envelope.data)
         except ValidationError as error:
             raise rejection_of(error, prefix="data") from error
-        return await handler.answer(query, envelope.actor)
+
+    def _check_rate(self, actor: Actor) -> None:
+        wait_s = self._limit.wait_s(f"{actor.role}:{actor.id}")
+        if wait_s > 0:
+            raise QueryRejected("rate_limited", f"ask again in {wait_s:.0f} s")
 
     def _age_s(self) -> float:
         return round(self._read_models.age_s(), 3)

@@ -12,6 +12,9 @@ from teddy_edge.projections.bear import KEY as BEAR_KEY
 from teddy_edge.settings import SyncSettings
 from teddy_edge.topics import Topics
 
+PUBLISHED = ("bear/", "child/", "safety/")
+"""The models that the parents' app sees; pages of lists and single conversations are asked for."""
+
 
 class StatePublisher:
     """Publishes every row after a connect, then what changed, coalesced."""
@@ -32,8 +35,10 @@ class StatePublisher:
         read_models.listen(self._note)
 
     def _note(self, keys: set[str]) -> None:
-        self._changed |= keys
-        self._wake.set()
+        of_children = {key.replace("child/", "safety/", 1) for key in keys if key[:6] == "child/"}
+        self._changed |= {key for key in keys | of_children if key.startswith(PUBLISHED)}
+        if self._changed:
+            self._wake.set()
 
     async def run(self, connection: Connection) -> None:
         """Publish for as long as the connection lives."""
@@ -51,9 +56,10 @@ class StatePublisher:
         return self._topics.state(model, self._topics.bear if key == BEAR_KEY else row_id)
 
     async def _payload(self, key: str) -> bytes:
-        """Say the row and how current it is; an empty payload clears the topic of a deleted row."""
+        """Say the row and how current it is; nothing, which clears it, for a deactivated child."""
         row = await self._read_models.get(key)
-        if row is None:
+        child = await self._read_models.get(f"child/{key.partition('/')[2]}")
+        if row is None or (child is not None and not child["is_active"]):
             return b""
         state = {
             "seq": self._read_models.position,

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from tests.architecture.source import Module
 
 SHARED = (
-    "settings", "errors", "clock", "messages", "events", "topics", "mqtt_link", "supervision",
-    "backoff", "diagnostics", "socket_paths", "terminal",
+    "settings", "errors", "clock", "messages", "events", "metrics", "topics", "mqtt_link",
+    "supervision", "backoff", "diagnostics", "socket_paths", "terminal",
 )  # fmt: skip
 
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -33,7 +33,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 }
 """What each stage may import beside itself."""
 
-COMPOSERS = frozenset({"app", "cli", "cli_actions", "cqrs_service", "testing", "__main__"})
+COMPOSERS = frozenset(
+    {"app", "assembly", "cli", "cli_actions", "cqrs_service", "testing", "__main__"}
+)
 """These put the stages together, so they may import all of them; no stage imports them."""
 
 OWNERS: dict[str, tuple[str, ...]] = {

@@ -20,8 +20,9 @@ from teddy_edge.commands import (
 from teddy_edge.eventlog import EventLog
 from teddy_edge.events import Record, decode_record
 from teddy_edge.messages import Actor, CommandEnvelope, Origin, Result
+from teddy_edge.metrics import Meter
 from teddy_edge.security import SenderPolicy
-from teddy_edge.settings import LogSettings
+from teddy_edge.settings import CommandSettings, LogSettings
 from teddy_edge.testing import FakeClock
 
 PARENT = Actor(id="parent-123", role="parent")
@@ -39,7 +40,13 @@ class Box:
     """The write side of a bear."""
 
     def __init__(
-        self, log: EventLog, clock: FakeClock, finished_max: int, *, allow_unsigned: bool
+        self,
+        log: EventLog,
+        clock: FakeClock,
+        finished_max: int,
+        *,
+        allow_unsigned: bool,
+        keep_words: bool,
     ) -> None:
         self.log = log
         self.clock = clock
@@ -47,9 +54,19 @@ class Box:
         self.journal = Journal(log, clock, self.aggregates.apply, finished_max)
         self.bus = CommandBus(self.journal, clock)
         policy = SenderPolicy(allow_unsigned=allow_unsigned)
-        self.standard = standard_middleware(self.bus.command_type, self.journal, clock, policy)
+        settings = CommandSettings()
+        self.meter = Meter(clock)
+        self.standard = standard_middleware(
+            settings.middleware,
+            self.bus.command_type,
+            self.journal,
+            clock,
+            policy,
+            self.meter,
+            settings.per_minute,
+        )
         self.bus.use(self.standard)
-        register_handlers(self.bus, self.aggregates)
+        register_handlers(self.bus, self.aggregates, keep_words=keep_words)
 
     def records(self) -> list[Record]:
         return records(self.log)
@@ -90,12 +107,23 @@ def records(log: EventLog) -> list[Record]:
 
 @asynccontextmanager
 async def open_box(
-    directory: Path, finished_max: int = 100, *, allow_unsigned: bool = True
+    directory: Path,
+    finished_max: int = 100,
+    *,
+    allow_unsigned: bool = True,
+    keep_words: bool = True,
+    clock: FakeClock | None = None,
 ) -> AsyncIterator[Box]:
     """A box on the log in a directory, with what the log remembers replayed."""
     log = EventLog.open(directory, LogSettings())
     log.start()
-    box = Box(log, FakeClock(), finished_max, allow_unsigned=allow_unsigned)
+    box = Box(
+        log,
+        clock or FakeClock(),
+        finished_max,
+        allow_unsigned=allow_unsigned,
+        keep_words=keep_words,
+    )
     for record in records(log):
         box.journal.replay(record)
     yield box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from teddy_edge.domain.child import Child, RegisterChild, decide, evolve
+from teddy_edge.domain.child import Child, RegisterChild, evolve, register
 from teddy_edge.errors import CommandRejected
 from teddy_edge.events import BearStarted, ChildRegistered
 
@@ -15,7 +15,7 @@ EMMA = Child(child_id="child-1", parent_id="parent-123", udid="udid-1")
 
 
 def test_a_child_is_registered_under_the_id_given() -> None:
-    (event,) = decide(None, COMMAND, "child-1")
+    (event,) = register(None, COMMAND, "child-1")
     assert event == ChildRegistered(
         child_id="child-1",
         parent_id="parent-123",
@@ -28,12 +28,12 @@ def test_a_child_is_registered_under_the_id_given() -> None:
 
 def test_a_udid_is_registered_once() -> None:
     with pytest.raises(CommandRejected) as caught:
-        decide(EMMA, COMMAND, "child-2")
+        register(EMMA, COMMAND, "child-2")
     assert (caught.value.code, caught.value.field) == ("already_registered", "data.udid")
 
 
 def test_the_registered_child_is_what_the_event_says() -> None:
-    (event,) = decide(None, COMMAND, "child-1")
+    (event,) = register(None, COMMAND, "child-1")
     assert evolve(None, event) == EMMA
 
 

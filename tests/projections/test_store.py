@@ -13,7 +13,7 @@ import pytest
 
 from teddy_edge.errors import ReadModelError
 from teddy_edge.projections import ReadModelStore
-from teddy_edge.projections.store import Row
+from teddy_edge.projections.rows import Row
 
 ROW_BYTES_MAX = 100_000
 
@@ -36,11 +36,11 @@ async def opened(directory: Path) -> ReadModelStore:
 
 async def test_rows_and_position_come_back_after_a_restart(tmp_path: Path) -> None:
     store = await opened(tmp_path / "rows")
-    await store.write({"child/1": {"name": "Emma"}, "child/2": {"age": 8}}, {"seq": 7})
-    await store.write({"child/2": None}, {"seq": 8})
+    await store.write({"child/1": {"name": "Emma"}}, {"seq": 7})
+    await store.write({"child/1": {"name": "Emma", "age": 8}}, {"seq": 8})
     await store.close()
     store = await opened(tmp_path / "rows")
-    assert await store.get("child/1") == {"name": "Emma"}
+    assert await store.get("child/1") == {"name": "Emma", "age": 8}
     assert await store.keys() == ["child/1"]
     assert await store.position() == {"seq": 8}
     await store.close()
@@ -63,7 +63,7 @@ async def test_a_row_over_the_limit_is_refused_and_nothing_of_its_transaction_st
     tmp_path: Path,
 ) -> None:
     store = await opened(tmp_path / "rows")
-    rows: dict[str, Row | None] = {"child/1": {"a": 1}, "child/2": {"text": "x" * ROW_BYTES_MAX}}
+    rows: dict[str, Row] = {"child/1": {"a": 1}, "child/2": {"text": "x" * ROW_BYTES_MAX}}
     with pytest.raises(ReadModelError, match="over 100000"):
         await store.write(rows, {"seq": 2})
     assert await store.keys() == []

@@ -1,0 +1,99 @@
+"""A dated report of a child's safety.
+
+It lists the violations that its score comes from. Violations that were reported while the bear did
+not know the time may belong to the period: they count, marked as undated. The rating is a word for
+the score only where the bear recorded in the period and nothing that may belong to it is lost; else
+it says what is missing, and never that all is well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from teddy_edge.messages import Actor, Identifier, Moment
+from teddy_edge.projections import ActivityReadModel
+from teddy_edge.projections.activity import UNDATED
+from teddy_edge.projections.activity import key as activity_key
+from teddy_edge.projections.rows import item_count, read_items
+from teddy_edge.projections.safety import key as safety_key
+from teddy_edge.projections.safety import score, violations_of
+from teddy_edge.queries.bus import Query, Read
+from teddy_edge.queries.period import Period, losses_within
+from teddy_edge.queries.policy import QueryPolicy, visible_child, without_words
+
+RATINGS = ((100, "excellent"), (80, "good"), (50, "fair"), (0, "poor"))
+LISTED_MAX = 200
+"""Violations that a report lists; all of them count."""
+
+
+class GetChildSafetyReport(Query):
+    """What was reported of a child's safety in a period (by default the last 30 days)."""
+
+    wire_name: ClassVar[str] = "get_child_safety_report"
+
+    child_id: Identifier
+    from_date: Annotated[Moment, Field(strict=False)] | None = None
+    to_date: Annotated[Moment, Field(strict=False)] | None = None
+
+
+class GetChildSafetyReportHandler:
+    """Answers `get_child_safety_report`."""
+
+    query_type = GetChildSafetyReport
+    is_expensive = True
+
+    def __init__(self, policy: QueryPolicy, ttl_s: float, wall_ns: Callable[[], int]) -> None:
+        self._policy = policy
+        self.ttl_s = ttl_s
+        self._wall_ns = wall_ns
+
+    async def answer(self, query: GetChildSafetyReport, actor: Actor, read: Read) -> dict[str, Any]:
+        """Give the report."""
+        child = await visible_child(read, self._policy, actor, query.child_id)
+        period = Period.asked(query.from_date, query.to_date, self._wall_ns)
+        violations = await _violations(read, query.child_id, period)
+        losses = await losses_within(read, period)
+        has_recorded = await _has_recorded(read, query.child_id, period)
+        points = score(violation["severity"] for violation in violations)
+        if not self._policy.sees_words(actor, child):
+            violations = [without_words(violation) for violation in violations]
+        return {
+            "child_id": query.child_id,
+            "period": period.as_data(),
+            "violation_count": len(violations),
+            "by_severity": dict(Counter(v["severity"] for v in violations)),
+            "by_type": dict(Counter(v["violation_type"] for v in violations)),
+            "violations": violations[-LISTED_MAX:],
+            "score": points,
+            "rating": _rating(points, bool(violations), bool(losses), has_recorded=has_recorded),
+            "records_lost": sum(loss["count"] for loss in losses),
+            "has_recorded": has_recorded,
+            "all_time": await read(safety_key(query.child_id)),
+        }
+
+
+def _rating(points: int, has_violations: bool, has_losses: bool, *, has_recorded: bool) -> str:
+    if not has_violations and not has_recorded:
+        return "nothing_recorded"
+    if has_losses:
+        return "incomplete"
+    return next(rating for least, rating in RATINGS if points >= least)
+
+
+async def _violations(read: Read, child_id: str, period: Period) -> list[dict[str, Any]]:
+    name = violations_of(child_id)
+    violations = await read_items(read, name, 0, await item_count(read, name))
+    return [each for each in violations if not each["is_dated"] or period.has(each["at"])]
+
+
+async def _has_recorded(read: Read, child_id: str, period: Period) -> bool:
+    """Tell whether the bear recorded anything of the child that may belong to the period."""
+    for day in (*period.days(), UNDATED):
+        row = await read(activity_key(child_id, day))
+        if row is not None and ActivityReadModel(**row).turn_count > 0:
+            return True
+    return False

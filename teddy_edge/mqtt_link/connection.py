@@ -239,14 +239,15 @@ class OneConnection:
             self._loop.call_soon(self._read)  # TLS may hold bytes that the socket does not show
 
     def _read(self) -> None:
+        if not self._reading:
+            return
         self._heard_at = time.monotonic()
         try:
-            while self._reading:
-                self._paho.loop_read()
-                if not _has_decrypted_bytes(self._paho.socket()):
-                    break
+            self._paho.loop_read()
         except (ValueError, LookupError, TypeError, struct.error) as error:
             self._end(LinkLost(f"the broker sent what is not MQTT 5: {error}"))
+        if _has_decrypted_bytes(self._paho.socket()):
+            self._loop.call_soon(self._read)
 
     def _start_reading(self) -> None:
         if self._closed:  # opened by a thread that nobody waits for any more

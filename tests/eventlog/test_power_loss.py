@@ -17,7 +17,8 @@ from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.eventlog.files import BLOCK_BYTES
 from teddy_edge.eventlog.frame import salt_of
 from teddy_edge.eventlog.segment import decode_header, first_seq_of
-from teddy_edge.eventlog.simulated_files import Loss, SimulatedFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.survey import survey
 from teddy_edge.settings import LogSettings
 from tests.eventlog.histories import DIRECTORY, ROOMY, TINY, body_of, examine

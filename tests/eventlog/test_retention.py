@@ -13,7 +13,8 @@ import pytest
 from teddy_edge.errors import LogPoisoned
 from teddy_edge.eventlog import Entry, EventLog, StoredRecord, next_chain
 from teddy_edge.eventlog.files import Files, SystemFiles
-from teddy_edge.eventlog.simulated_files import FailAt, Loss, SimulatedFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from teddy_edge.settings import LogSettings
 
 DIRECTORY = Path("/log")

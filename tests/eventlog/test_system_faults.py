@@ -89,7 +89,7 @@ def test_a_call_that_fails_once_ends_the_process_and_loses_nothing_acknowledged(
             break
         poisoned += 1
         number += 1
-    assert poisoned >= 2
+    assert poisoned >= 1
 
 
 def test_a_write_that_the_system_takes_in_part_is_finished_or_poisons(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from teddy_edge.eventlog.cursor import Cursor
 from teddy_edge.eventlog.frame import Entry, next_chain
 from teddy_edge.eventlog.log import EventLog
 from teddy_edge.eventlog.recovery import RecoveryReport
+from teddy_edge.eventlog.retention import Retained
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.survey import Damage, Gap
 
@@ -30,6 +31,7 @@ __all__ = [
     "EventLog",
     "Gap",
     "RecoveryReport",
+    "Retained",
     "StoredRecord",
     "next_chain",
 ]

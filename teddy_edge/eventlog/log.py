@@ -5,31 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from bisect import bisect_right
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import attrgetter
 from pathlib import Path
-from typing import Final
 from uuid import UUID
 
 from teddy_edge.errors import LogClosed, LogOverloaded, RecordTooLarge
-from teddy_edge.eventlog.files import Files, Lock, SystemFiles, read_whole
+from teddy_edge.eventlog.files import Files, Lock, SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
+from teddy_edge.eventlog.reader import Reader
 from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
-from teddy_edge.eventlog.segment import (
-    Region,
-    Segment,
-    StoredRecord,
-    read_region,
-)
-from teddy_edge.eventlog.survey import Gap, describe, survey
+from teddy_edge.eventlog.retention import Retained, Retention
+from teddy_edge.eventlog.segment import StoredRecord
+from teddy_edge.eventlog.survey import Gap
 from teddy_edge.eventlog.writer import Append, SegmentWriter, WriteQueue, framed_bytes, poisoning
 from teddy_edge.settings import LogSettings
-
-INDEXES_MAX: Final = 32
-"""Finished segments whose index is kept in memory."""
 
 
 class EventLog:
@@ -38,7 +29,7 @@ class EventLog:
     def __init__(
         self, directory: Path, settings: LogSettings, files: Files, lock: Lock, recovered: Recovered
     ) -> None:
-        self.epoch: UUID = recovered.epoch
+        self.epoch: UUID = recovered.origin.epoch
         self.report: RecoveryReport = recovered.report
         self._directory = directory
         self._settings = settings
@@ -46,7 +37,10 @@ class EventLog:
         self._lock = lock
         self._segments = recovered.segments
         self._guard = threading.Lock()
-        self._indexed: OrderedDict[int, Segment] = OrderedDict()
+        self._reader = Reader(self._segments, files, self.report, self._guard)
+        self._retention = Retention(
+            directory, recovered.origin, self._segments, files, self.report, self._guard
+        )
         self._queue = WriteQueue()
         self._writer = SegmentWriter(
             directory, self.epoch, self._segments, files, settings, self._guard
@@ -159,23 +153,19 @@ class EventLog:
         """Read durable records from `first_seq` on, in order. Blocks; any thread may call it.
 
         At least one record is given if there is one, whatever `bytes_max` (of bodies) says. A jump
-        in the sequence numbers is a gap: those records are lost.
+        in the sequence numbers is a gap: those records are lost. Only numbers below `first_seq` are
+        missing for another reason: retention removed them.
         """
-        records: list[StoredRecord] = []
-        seq = max(first_seq, self.first_seq)
-        while (found := self._find(seq, records_max, bytes_max)) is not None:
-            segment, region = found
-            for record in read_region(self._files, segment, region):
-                if record.seq < seq:
-                    continue
-                bytes_max -= len(record.body)
-                if records and bytes_max < 0:
-                    return records
-                records.append(record)
-                if len(records) == records_max:
-                    return records
-            seq = region.last_seq + 1
-        return records
+        return self._reader.read(first_seq, records_max, bytes_max)
+
+    def retain(self, confirmed_seq: int, droppable: Sequence[int] = ()) -> Retained:
+        """Bring the log within `budget_bytes`. Blocks; any thread may call it.
+
+        Confirmed segments go first; then unconfirmed records of the `droppable` data classes, in
+        that order. Raises `LogPoisoned` if the card refuses a change.
+        """
+        with poisoning("retention", self._directory):
+            return self._retention.run(confirmed_seq, self._settings.budget_bytes, droppable)
 
     async def watch(self) -> None:
         """Return when the log was closed; raise what ended the writer, above all `LogPoisoned`."""
@@ -239,28 +229,3 @@ class EventLog:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-    def _find(self, seq: int, records_max: int, bytes_max: int) -> tuple[Segment, Region] | None:
-        with self._guard:
-            if seq > self._segments[-1].last_seq:
-                return None
-            at = max(bisect_right(self._segments, seq, key=attrgetter("first_seq")) - 1, 0)
-            if seq > self._segments[at].last_seq:
-                at += 1
-            segment = self._segments[at]
-            if segment.marks is not None:
-                return segment, segment.region(seq, records_max, bytes_max)
-        self._index(segment)
-        return self._find(seq, records_max, bytes_max)
-
-    def _index(self, segment: Segment) -> None:
-        """Scan a finished segment for its marks; what is found damaged in it joins the report."""
-        found = survey(read_whole(self._files, segment.path), segment.salt, segment.first_seq)
-        fresh = segment.emptied()
-        gaps = describe(fresh, found.frames)
-        with self._guard:
-            self.report.add(segment, fresh.record_count, found, gaps)
-            segment.marks, segment.record_count = fresh.marks, fresh.record_count
-            self._indexed[segment.first_seq] = segment
-            if len(self._indexed) > INDEXES_MAX:
-                self._indexed.popitem(last=False)[1].marks = None

@@ -70,7 +70,7 @@ class RecoveryReport:
 class Recovered:
     """The log as recovery leaves it: every byte of it durable, the tail sealed."""
 
-    epoch: UUID
+    origin: Origin
     segments: list[Segment]
     report: RecoveryReport
 
@@ -89,15 +89,17 @@ class Recovery:
         self._finish_renames()
         names = [n for n in self._files.names(self._directory) if first_seq_of(n) is not None]
         headers = {name: self._header(name) for name in names}
-        origin = read_origin(self._files, self._directory) or self._restored_origin(
-            headers.values()
-        )
+        stored = read_origin(self._files, self._directory)
+        origin = stored or self._restored_origin(headers.values())
+        if stored is not None:
+            self._finish_retention(stored, headers)
         segments = [] if origin is None else self._segments(origin.epoch, headers)
         if origin is None or not segments:
             origin, segments = self._new_log()
+        self._index_last(segments[-1])
         self._count_missing(origin, segments)
         self._bound_quarantine()
-        return Recovered(origin.epoch, segments, self._report)
+        return Recovered(origin, segments, self._report)
 
     def _finish_renames(self) -> None:
         """Give a synced file the name that a crash kept from it; remove what was not finished."""
@@ -112,6 +114,18 @@ class Recovery:
             else:
                 self._files.remove(self._directory / name)
             self._files.sync_directory(self._directory)
+
+    def _finish_retention(self, origin: Origin, headers: dict[str, Header | None]) -> None:
+        """Remove the segments before the origin, which a crash kept."""
+        own = {h.first_seq: n for n, h in headers.items() if h and h.epoch == origin.epoch}
+        own = {seq: name for seq, name in own.items() if first_seq_of(name) == seq}
+        if origin.first_seq not in own:
+            return
+        for seq in sorted(own):
+            if seq < origin.first_seq:
+                self._files.remove(self._directory / own[seq])
+                self._files.sync_directory(self._directory)
+                del headers[own[seq]]
 
     def _header(self, name: str) -> Header | None:
         path = self._directory / name
@@ -238,9 +252,15 @@ class Recovery:
         for before, after in pairwise(segments):
             self._note_gap(before.last_seq + 1, after.first_seq - 1)
         self._report.gaps.sort(key=lambda gap: gap.first_seq)
-        first_seq = min(origin.first_seq, segments[0].first_seq)
-        given = segments[-1].last_seq - first_seq + 1
-        self._report.missing_count = given - sum(segment.record_count for segment in segments)
+        self._report.missing_count = missing_count(origin, segments)
+
+    def _index_last(self, last: Segment) -> None:
+        """Know the places in the segment that is written to, since its end is about to move."""
+        if last.marks is None:
+            found = survey(read_whole(self._files, last.path), last.salt, last.first_seq)
+            fresh = last.emptied()
+            self._report.add(last, last.record_count, found, describe(fresh, found.frames))
+            last.marks, last.record_count = fresh.marks, fresh.record_count
 
     def _new_log(self) -> tuple[Origin, list[Segment]]:
         """Begin anew; also where nothing survived, since its numbers may be known elsewhere."""
@@ -269,3 +289,9 @@ def create_segment(files: Files, directory: Path, header: Header) -> Segment:
     path = directory / file_name(header.first_seq)
     write_whole(files, path, encode_header(header))
     return Segment.empty(path, header)
+
+
+def missing_count(origin: Origin, segments: list[Segment]) -> int:
+    """Count the records between the first and the last that are lost."""
+    given = segments[-1].last_seq - min(origin.first_seq, segments[0].first_seq) + 1
+    return given - sum(segment.record_count for segment in segments)

@@ -82,6 +82,17 @@ def _tls_context(settings: BrokerSettings) -> ssl.SSLContext:
     return context
 
 
+def could_not_connect(settings: BrokerSettings, reason: str) -> LinkLost:
+    """Say so, with the cause that TLS 1.3 tells only after it seemed to have connected."""
+    hint = ""
+    if settings.tls and settings.certificate_file is None:
+        hint = (
+            " (if the broker wants a client certificate: "
+            "broker.certificate_file and broker.key_file are not set)"
+        )
+    return LinkLost(f"cannot connect to {settings.host}:{settings.port}: {reason}{hint}")
+
+
 def subscribe_options(qos: int) -> SubscribeOptions:
     """Keep the retain flag as the sender set it: a retained command must be seen to be one."""
     return SubscribeOptions(qos=qos, retainAsPublished=True)

@@ -31,6 +31,7 @@ from teddy_edge.errors import LinkError, LinkLost, LinkRefused
 from teddy_edge.mqtt_link.client import (
     Incoming,
     Will,
+    could_not_connect,
     goodbye,
     incoming,
     new_client,
@@ -40,7 +41,9 @@ from teddy_edge.mqtt_link.client import (
 from teddy_edge.settings import BrokerSettings
 
 HELD_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Payload bytes that may wait for their handlers."""
+"""Bytes of messages that may wait for their handlers, payloads and overhead."""
+MESSAGE_OVERHEAD_BYTES: Final = 1024
+"""What a message costs beside its payload, topic and all, roughly."""
 RECEIVE_MAXIMUM_UNSET: Final = 65535
 
 
@@ -51,6 +54,7 @@ class Delivery:
         self._connection = connection
         self._packet_id = message.mid
         self.incoming: Incoming = incoming(message)
+        self.held_bytes = _held_bytes(message)
 
     def acknowledge(self) -> None:
         """Send the PUBACK; without effect where the connection has ended."""
@@ -58,7 +62,7 @@ class Delivery:
 
     def let_go(self) -> None:
         """Make room for another message."""
-        self._connection.let_go(len(self.incoming.payload))
+        self._connection.let_go(self.held_bytes)
 
 
 class OneConnection:
@@ -112,7 +116,7 @@ class OneConnection:
             entering.cancel()
             self._paho.on_log = None  # else paho formats a line for every packet
         if isinstance(failure, aiomqtt.MqttError):
-            failure = self._could_not_connect(str(failure))
+            failure = could_not_connect(self._settings, str(failure))
         if failure is not None:
             raise failure
 
@@ -167,10 +171,10 @@ class OneConnection:
         """Send the PUBACK for a message of this connection."""
         self._paho.ack(packet_id, qos)
 
-    def let_go(self, payload_bytes: int) -> None:
+    def let_go(self, held_bytes: int) -> None:
         """Count a message as done."""
         self._held -= 1
-        self._held_bytes -= payload_bytes
+        self._held_bytes -= held_bytes
         if self._overrun and self._held == 0:
             self._end(LinkLost("the broker sent more than it may; the rest comes anew"))
         self._read_or_pause()
@@ -205,16 +209,6 @@ class OneConnection:
             if not answer.done():
                 answer.set_exception(self._ended.result())
 
-    def _could_not_connect(self, reason: str) -> LinkLost:
-        broker = self._settings
-        hint = ""
-        if broker.tls and broker.certificate_file is None:
-            hint = (
-                " (if the broker wants a client certificate: "
-                "broker.certificate_file and broker.key_file are not set)"
-            )
-        return LinkLost(f"cannot connect to {broker.host}:{broker.port}: {reason}{hint}")
-
     @contextlib.contextmanager
     def _awaiting_an_answer(self) -> Iterator[None]:
         self._answers_awaited += 1
@@ -239,14 +233,15 @@ class OneConnection:
             self._loop.call_soon(self._read)  # TLS may hold bytes that the socket does not show
 
     def _read(self) -> None:
+        if not self._reading:
+            return
         self._heard_at = time.monotonic()
         try:
-            while self._reading:
-                self._paho.loop_read()
-                if not _has_decrypted_bytes(self._paho.socket()):
-                    break
+            self._paho.loop_read()
         except (ValueError, LookupError, TypeError, struct.error) as error:
             self._end(LinkLost(f"the broker sent what is not MQTT 5: {error}"))
+        if _has_decrypted_bytes(self._paho.socket()):
+            self._loop.call_soon(self._read)
 
     def _start_reading(self) -> None:
         if self._closed:  # opened by a thread that nobody waits for any more
@@ -292,7 +287,7 @@ class OneConnection:
         self, _client: object, _data: object, flags: DisconnectFlags, code: ReasonCode, *_: object
     ) -> None:
         if not self._accepted:
-            self._end(self._could_not_connect(self._network_error or str(code)))
+            self._end(could_not_connect(self._settings, self._network_error or str(code)))
         elif flags.is_disconnect_packet_from_server:
             self._end(LinkLost(f"the broker ended the connection: {code}"))
         else:
@@ -306,13 +301,17 @@ class OneConnection:
             answer.set_result(code)
 
     def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
-        self._overrun |= self._held_bytes + len(message.payload) > HELD_BYTES_MAX
+        self._overrun |= self._held_bytes + _held_bytes(message) > HELD_BYTES_MAX
         if self._overrun:
             return
         self._held += 1
-        self._held_bytes += len(message.payload)
+        self._held_bytes += _held_bytes(message)
         self._deliver(Delivery(self, message))
         self._read_or_pause()
+
+
+def _held_bytes(message: MQTTMessage) -> int:
+    return MESSAGE_OVERHEAD_BYTES + len(message.payload)
 
 
 def _has_decrypted_bytes(sock: object) -> bool:

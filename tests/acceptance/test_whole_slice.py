@@ -49,6 +49,7 @@ async def test_the_reply_goes_where_the_sender_asked(tmp_path: Path, broker: Mos
     async with cloud_at(broker.port) as cloud:
         with Bear(tmp_path, broker.port) as bear:
             bear.start()
+            bear.wait_until("broker.connected", value=True)
             envelope = {"id": "", "name": "register_child"}
             await cloud.publish(
                 TOPICS.command("register_child"),
@@ -65,6 +66,7 @@ async def test_a_command_may_be_msgpack(tmp_path: Path, broker: Mosquitto) -> No
     async with cloud_at(broker.port) as cloud:
         with Bear(tmp_path, broker.port) as bear:
             bear.start()
+            bear.wait_until("broker.connected", value=True)
             command_id = "01a20565-91bb-74e2-bc1f-415ccb61daf4"
             envelope = {
                 "id": command_id,
@@ -106,6 +108,7 @@ async def test_a_new_listener_sees_the_truth_at_once(
 ) -> None:
     with Bear(tmp_path, broker.port) as bear:
         bear.start()
+        bear.wait_until("broker.connected", value=True)
         async with cloud_at(broker.port) as cloud:
             command_id = await cloud.send("register_child", EMMA)
             (result,) = await cloud.results(command_id)

@@ -10,7 +10,8 @@ import pytest
 
 from teddy_edge.errors import LogPoisoned
 from teddy_edge.eventlog import EventLog
-from teddy_edge.eventlog.simulated_files import FailAt, Loss, SimulatedFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from tests.eventlog.histories import DIRECTORY, TINY, append, examine
 
 CHANGING = "create write truncate sync rename remove sync_directory"

@@ -10,7 +10,8 @@ import pytest
 
 from teddy_edge.errors import LogLocked
 from teddy_edge.eventlog.files import Files, SystemFiles, read_bytes, read_whole, write_whole
-from teddy_edge.eventlog.simulated_files import Loss, SimulatedFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
 
 
 @pytest.fixture(params=["system", "simulated"])

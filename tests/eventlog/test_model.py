@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from teddy_edge.eventlog import Entry, EventLog
-from teddy_edge.eventlog.simulated_files import Loss, SimulatedFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from tests.eventlog.histories import DIRECTORY, ROOMY, TINY, layouts
 
 Bodies = list[list[bytes]]

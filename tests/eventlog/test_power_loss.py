@@ -17,7 +17,8 @@ from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.eventlog.files import BLOCK_BYTES
 from teddy_edge.eventlog.frame import salt_of
 from teddy_edge.eventlog.segment import decode_header, first_seq_of
-from teddy_edge.eventlog.simulated_files import Loss, SimulatedFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.survey import survey
 from teddy_edge.settings import LogSettings
 from tests.eventlog.histories import DIRECTORY, ROOMY, TINY, body_of, examine
@@ -34,6 +35,8 @@ class Appended:
     """One append of the run."""
 
     seqs: range
+    round_seqs: range
+    """Of all that was appended at once."""
     acknowledged_at: int
     """How many changes were done when the caller was told."""
 
@@ -46,16 +49,17 @@ async def run_in_rounds(
     log.start()
     done: list[Appended] = []
 
-    async def append(first_seq: int, size: int) -> None:
+    async def append(first_seq: int, size: int, round_seqs: range) -> None:
         seqs = range(first_seq, first_seq + size)
         await log.append([Entry(5, body_of(seq)) for seq in seqs])
-        done.append(Appended(seqs, len(files.journal)))
+        done.append(Appended(seqs, round_seqs, len(files.journal)))
 
     for sizes in rounds:
         first_seq = log.last_seq + 1
+        round_seqs = range(first_seq, first_seq + sum(sizes))
         async with asyncio.TaskGroup() as group:
             for size in sizes:
-                group.create_task(append(first_seq, size))
+                group.create_task(append(first_seq, size, round_seqs))
                 first_seq += size
     await log.close()
     return done
@@ -126,15 +130,9 @@ async def test_a_block_spoilt_by_the_power_cut_costs_only_the_records_in_it(
             for append in appended:
                 if append.acknowledged_at <= at and not found.issuperset(append.seqs):
                     assert spoilt.intersection(append.seqs), "lost without being damaged"
-                    assert found.issuperset(set(append.seqs) - spoilt) or _is_last(
-                        append, appended, at
-                    )
-
-
-def _is_last(append: Appended, appended: list[Appended], at: int) -> bool:
-    """Whether nothing after it proves that it was durable: then it goes as a whole."""
-    started_later = [a for a in appended if a.seqs[0] > append.seqs[0] and a.acknowledged_at <= at]
-    return len(started_later) < 6
+                    others_kept = found.issuperset(set(append.seqs) - spoilt)
+                    no_commit_follows = max(found, default=0) <= append.round_seqs[-1]
+                    assert others_kept or no_commit_follows
 
 
 def _spoil_a_block(files: SimulatedFiles, random: Random) -> set[int]:

@@ -114,6 +114,29 @@ async def test_a_new_epoch_is_a_series_of_its_own(
         assert confirmed == {"epoch": str(after.epoch), "seq": 4}
         assert list(sink.records("bear-1", before.epoch)) == before.records
         assert list(sink.records("bear-1", after.epoch)) == after.records
+        assert [(name, place.epoch) for name, place in sink.current()] == [("bear-1", after.epoch)]
+
+
+async def test_a_bear_that_comes_later_finds_what_was_confirmed(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    log = SmallLog(3)
+    async with receiving(broker, sink):
+        await send(bear, log.batch(1, 3))
+    async with aiomqtt.Client(broker.host, broker.port) as later:
+        await later.subscribe(CONFIRMED)
+        message = await asyncio.wait_for(anext(later.messages), TIMEOUT_S)
+    assert message.retain
+    assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 3}
+
+
+def test_a_stored_batch_is_on_the_disk(sink: SqliteSink) -> None:
+    """What SQLite itself promises for WAL with synchronous=FULL (2)."""
+    pragmas = [
+        sink._connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous")
+    ]
+    assert pragmas == ["wal", 2]
 
 
 def altered(batch: EventBatch) -> EventBatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
@@ -49,8 +50,8 @@ class Peer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def serving(self) -> AsyncIterator[Self]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+    async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Self]:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         async with server:
             yield self
@@ -89,6 +90,7 @@ class RawBroker(Peer):
     """Speaks as much MQTT 5 as a test needs, and as wrongly.
 
     `kicks`: end every connection right after its CONNACK. `sends`: what follows the SUBACK.
+    `receive_maximum`: how many publishes it takes without an answer.
     """
 
     def __init__(
@@ -99,14 +101,17 @@ class RawBroker(Peer):
         kicks: bool = False,
         answers_publish: bool = True,
         sends: Sequence[bytes] = (),
+        receive_maximum: int = 65535,
     ) -> None:
         super().__init__()
+        self.published = 0
         self.acknowledged: list[int] = []
         self._connack_code = connack_code
         self._suback_code = suback_code
         self._kicks = kicks
         self._answers_publish = answers_publish
         self._sends = sends
+        self._properties = bytes([3, 0x21]) + receive_maximum.to_bytes(2, "big")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -119,9 +124,10 @@ class RawBroker(Peer):
 
     def _answer(self, kind: int, body: bytes) -> bytes:
         if kind == CONNECT:
-            return packet(CONNACK, bytes([0, self._connack_code, 0]))
+            return packet(CONNACK, bytes([0, self._connack_code]) + self._properties)
         if kind == SUBSCRIBE:
             return packet(SUBACK, body[:2] + bytes([0, self._suback_code]))
+        self.published += kind == PUBLISH
         if kind == PUBLISH and self._answers_publish:
             topic_bytes = int.from_bytes(body[:2], "big")
             return packet(PUBACK, body[2 + topic_bytes : 4 + topic_bytes])

@@ -152,20 +152,49 @@ async def test_a_defect_ends_the_link_as_it_is(
     assert not link.connected
 
 
-@pytest.mark.parametrize("clean", [True, False])
-async def test_the_will_is_published_when_the_link_stops_and_when_it_breaks(
-    broker: Mosquitto, other: aiomqtt.Client, *, clean: bool
+async def test_the_will_is_published_when_the_link_stops(
+    broker: Mosquitto, other: aiomqtt.Client
+) -> None:
+    await other.subscribe("bear/status", qos=1)
+    link = link_to(broker.port)
+    async with running(link):
+        await until(lambda: link.connected)
+    message = await asyncio.wait_for(anext(other.messages), TIMEOUT_S)
+    assert message.payload == b"offline"
+
+
+async def test_the_will_is_published_when_the_link_breaks(
+    broker: Mosquitto, other: aiomqtt.Client
 ) -> None:
     await other.subscribe("bear/status", qos=1)
     async with Wire(broker.port).serving() as wire:
         link = link_to(wire.port, backoff_s_min=5.0)
         async with running(link):
             await until(lambda: link.connected)
-            if not clean:
-                wire.cut()
-                await until(lambda: not link.connected)
-    message = await asyncio.wait_for(anext(other.messages), TIMEOUT_S)
+            wire.cut()
+            message = await asyncio.wait_for(anext(other.messages), TIMEOUT_S)
     assert message.payload == b"offline"
+
+
+@pytest.mark.parametrize("end", ["lost", "stopped"])
+async def test_a_defect_that_shows_while_a_connection_ends_is_not_swallowed(
+    broker: Mosquitto, end: str
+) -> None:
+    began = asyncio.Event()
+
+    async def session(_: Connection) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError
+
+    async with Wire(broker.port).serving() as wire:
+        task = asyncio.create_task(link_to(wire.port, session=session).run())
+        await asyncio.wait_for(began.wait(), TIMEOUT_S)
+        wire.cut() if end == "lost" else task.cancel()
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(task, TIMEOUT_S)
 
 
 async def test_a_link_that_is_stopped_while_it_connects_closes_its_socket() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+from pathlib import Path
 
 import aiomqtt
 import pytest
@@ -15,6 +18,7 @@ from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
 from tests.mqtt_link.peers import RawBroker, publish_packet
 
 WINDOW = 5
+CERTIFICATES = Path(__file__).with_name("certificates")
 
 
 class Held:
@@ -27,12 +31,13 @@ class Held:
         self.deliveries.append(delivery)
 
     @property
-    def payload_bytes(self) -> int:
-        return sum(len(each.incoming.payload) for each in self.deliveries)
+    def held_bytes(self) -> int:
+        return sum(each.held_bytes for each in self.deliveries)
 
 
-def connect(raw: RawBroker, held: Held) -> OneConnection:
-    return OneConnection(settings_for(raw.port, receive_maximum=WINDOW), "bear", None, held)
+def connect(raw: RawBroker, held: Held, **changes: object) -> OneConnection:
+    settings = settings_for(raw.port, **{"receive_maximum": WINDOW, **changes})
+    return OneConnection(settings, "bear", None, held)
 
 
 def flood(count: int, payload_bytes: int) -> list[bytes]:
@@ -40,10 +45,19 @@ def flood(count: int, payload_bytes: int) -> list[bytes]:
     return [publish_packet(b"to/bear", bytes(payload_bytes), 1 + n) for n in range(count)]
 
 
-async def test_what_exceeds_the_window_is_not_read_until_there_is_room() -> None:
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATES / "server.crt", CERTIFICATES / "server.key")
+    return context
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_what_exceeds_the_window_is_not_read_until_there_is_room(*, tls: bool) -> None:
+    """Over TLS many messages are decrypted at once, and the socket shows nothing of them."""
     held = Held()
-    async with RawBroker(sends=flood(200, 1000)).serving() as raw:
-        connection = connect(raw, held)
+    raw_broker = RawBroker(sends=flood(200, 50))
+    async with raw_broker.serving(server_context() if tls else None) as raw:
+        connection = connect(raw, held, tls=tls, ca_file=CERTIFICATES / "ca.crt")
         try:
             await connection.open()
             await connection.subscribe([("to/bear", 1)])
@@ -73,20 +87,23 @@ async def test_an_awaited_acknowledgement_is_read_although_the_window_is_full() 
             connection.close()
 
 
-async def test_a_flood_is_cut_off_at_the_limit_and_left_to_the_next_connection() -> None:
+@pytest.mark.parametrize(("count", "payload_bytes"), [(200, 60_000), (10_000, 0)])
+async def test_a_flood_is_cut_off_at_the_limit_and_left_to_the_next_connection(
+    count: int, payload_bytes: int
+) -> None:
     """Even while an answer is awaited that never comes."""
     held = Held()
-    raw_broker = RawBroker(sends=flood(200, 60_000), answers_publish=False)
+    raw_broker = RawBroker(sends=flood(count, payload_bytes), answers_publish=False)
     async with raw_broker.serving() as raw:
         connection = connect(raw, held)
         try:
             await connection.open()
             publishing = asyncio.create_task(connection.publish("from/bear", b""))
             await connection.subscribe([("to/bear", 1)])
-            await until(lambda: held.payload_bytes > HELD_BYTES_MAX - 60_000)
+            await until(lambda: held.held_bytes > HELD_BYTES_MAX - 62_000)
             ending = asyncio.create_task(connection.until_it_ends())
             await asyncio.sleep(0.1)
-            assert held.payload_bytes <= HELD_BYTES_MAX
+            assert held.held_bytes <= HELD_BYTES_MAX
             for delivery in held.deliveries:
                 assert not ending.done()
                 delivery.let_go()
@@ -94,6 +111,40 @@ async def test_a_flood_is_cut_off_at_the_limit_and_left_to_the_next_connection()
                 await asyncio.wait_for(ending, TIMEOUT_S)
             with pytest.raises(LinkLost):
                 await asyncio.wait_for(publishing, TIMEOUT_S)
+        finally:
+            connection.close()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(2, 65535), (64, 2)])
+async def test_no_more_publishes_are_in_flight_than_both_sides_allow(
+    ours: int, theirs: int
+) -> None:
+    raw_broker = RawBroker(receive_maximum=theirs, answers_publish=False)
+    async with raw_broker.serving() as raw:
+        connection = connect(raw, Held(), receive_maximum=ours)
+        try:
+            await connection.open()
+            publishing = [
+                asyncio.create_task(connection.publish("from/bear", b"")) for _ in range(10)
+            ]
+            await until(lambda: raw.published >= 2)
+            await asyncio.sleep(0.1)
+            assert raw.published == 2
+        finally:
+            connection.close()
+        ends = await asyncio.gather(*publishing, return_exceptions=True)
+        assert all(isinstance(end, LinkLost) for end in ends)
+
+
+async def test_small_packets_do_not_wait_for_more() -> None:
+    """Without TCP_NODELAY an acknowledgement waits 40 ms for the other side's."""
+    async with RawBroker().serving() as raw:
+        connection = connect(raw, Held())
+        try:
+            await connection.open()
+            opened = connection._paho.socket()
+            assert isinstance(opened, socket.socket)
+            assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         finally:
             connection.close()
 

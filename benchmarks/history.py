@@ -1,0 +1,83 @@
+"""What a long history costs: opening, reading from the middle, replaying, and memory meanwhile.
+
+python benchmarks/history.py DIRECTORY
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+from teddy_edge.eventlog import Entry, EventLog
+from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
+from teddy_edge.eventlog.recovery import Recovery
+from teddy_edge.eventlog.writer import Append, SegmentWriter
+from teddy_edge.settings import LogSettings
+
+COUNTS = (10_000, 100_000, 1_000_000)
+EVENT_BYTES = 200
+COMMIT_RECORDS = 2000
+SETTINGS = LogSettings()
+
+
+def write(directory: Path, first_seq: int, last_seq: int) -> None:
+    """Append up to a number, without the queue; the log is left as after a kill."""
+    recovered = Recovery(directory, SETTINGS, SystemFiles()).run()
+    guard = threading.Lock()
+    writer = SegmentWriter(
+        directory, recovered.origin.epoch, recovered.segments, SystemFiles(), SETTINGS, guard
+    )  # fmt: skip
+    entry = Entry(5, bytes(range(EVENT_BYTES)))
+    for begin in range(first_seq, last_seq + 1, COMMIT_RECORDS):
+        seqs = range(begin, min(begin + COMMIT_RECORDS, last_seq + 1))
+        writer.write([Append(seq, [entry], EVENT_BYTES + FRAME_BYTES_MIN) for seq in seqs])
+    writer.abandon()
+
+
+def timed_open(directory: Path) -> tuple[EventLog, float]:
+    """Open, and give the milliseconds it took."""
+    begin_s = time.perf_counter()
+    log = EventLog.open(directory, SETTINGS)
+    return log, (time.perf_counter() - begin_s) * 1000
+
+
+def replay(log: EventLog) -> float:
+    """Read all, and give events a second."""
+    begin_s, seq = time.perf_counter(), 1
+    while records := log.read(seq, 500, 1 << 20):
+        seq = records[-1].seq + 1
+    return (seq - 1) / (time.perf_counter() - begin_s)
+
+
+def main() -> None:
+    """Grow one log, and measure at each size."""
+    directory = Path(sys.argv[1]) / "history"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    print(f"{'events':>10}{'killed ms':>11}{'closed ms':>11}{'middle ms':>11}", end="")
+    print(f"{'replay/s':>12}{'peak MiB':>10}")
+    written = 0
+    for count in COUNTS:
+        write(directory, written + 1, count)
+        written = count
+        log, killed_ms = timed_open(directory)
+        asyncio.run(log.close())
+        log, closed_ms = timed_open(directory)
+        begin_s = time.perf_counter()
+        assert log.read(count // 2, 1, 1)[0].seq == count // 2
+        middle_ms = (time.perf_counter() - begin_s) * 1000
+        rate = replay(log)
+        asyncio.run(log.close())
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{count:10,}{killed_ms:11.1f}{closed_ms:11.1f}{middle_ms:11.1f}", end="")
+        print(f"{rate:12,.0f}{peak_mib:10.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Reading durable records by number, from any thread, while the writer and retention go on."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from operator import attrgetter
+from typing import Final
+
+from teddy_edge.eventlog.files import Files, read_whole
+from teddy_edge.eventlog.recovery import RecoveryReport
+from teddy_edge.eventlog.segment import Region, Segment, StoredRecord, read_region
+from teddy_edge.eventlog.survey import describe, survey
+
+INDEXES_MAX: Final = 32
+"""Finished segments whose index is kept in memory."""
+
+
+class Reader:
+    """Finds records in the segments that it shares with the writer, under one guard."""
+
+    def __init__(
+        self,
+        segments: list[Segment],
+        files: Files,
+        report: RecoveryReport,
+        guard: threading.Lock,
+    ) -> None:
+        self._segments = segments
+        self._files = files
+        self._report = report
+        self._guard = guard
+        self._indexed: OrderedDict[int, Segment] = OrderedDict()
+
+    def read(self, first_seq: int, records_max: int, bytes_max: int) -> list[StoredRecord]:
+        """See `EventLog.read`."""
+        records: list[StoredRecord] = []
+        seq = first_seq
+        while (found := self._find(seq, records_max, bytes_max)) is not None:
+            segment, region, begins_at = found
+            if records and seq < begins_at:  # retention has overtaken us: that is no gap
+                return records
+            part = self._read_region(segment, region, seq)
+            if part is None:
+                continue
+            for record in part:
+                bytes_max -= len(record.body)
+                if records and bytes_max < 0:
+                    return records
+                records.append(record)
+                if len(records) == records_max:
+                    return records
+            seq = region.last_seq + 1
+        return records
+
+    def _read_region(self, segment: Segment, region: Region, seq: int) -> list[StoredRecord] | None:
+        """Read the records from `seq` on; None if retention changed the file in the meantime."""
+        try:
+            records = [r for r in read_region(self._files, segment, region) if r.seq >= seq]
+        except FileNotFoundError:
+            if self._is_current(segment):
+                raise
+            return None
+        return records if self._is_current(segment) else None
+
+    def _find(
+        self, seq: int, records_max: int, bytes_max: int
+    ) -> tuple[Segment, Region, int] | None:
+        """Choose what to read; gives also where the log begins now."""
+        while True:
+            with self._guard:
+                segment = self._segment_of(seq)
+                if segment is None:
+                    return None
+                if segment.marks is not None:
+                    region = segment.region(seq, records_max, bytes_max)
+                    return segment, region, self._segments[0].first_seq
+            self._index(segment)
+
+    def _segment_of(self, seq: int) -> Segment | None:
+        """The segment of a number, or the one after it where that number is lost."""
+        if seq > self._segments[-1].last_seq:
+            return None
+        at = max(bisect_right(self._segments, seq, key=attrgetter("first_seq")) - 1, 0)
+        while seq > self._segments[at].last_seq:
+            at += 1
+        return self._segments[at]
+
+    def _index(self, segment: Segment) -> None:
+        """Scan a finished segment for its marks; what is found damaged in it joins the report."""
+        try:
+            found = survey(read_whole(self._files, segment.path), segment.salt, segment.first_seq)
+        except FileNotFoundError:
+            if self._is_current(segment):
+                raise
+            return
+        fresh = segment.emptied()
+        gaps = describe(fresh, found.frames)
+        with self._guard:
+            if not any(segment is one for one in self._segments):
+                return
+            self._report.add(segment, fresh.record_count, found, gaps)
+            segment.marks, segment.record_count = fresh.marks, fresh.record_count
+            self._indexed[segment.first_seq] = segment
+            if len(self._indexed) > INDEXES_MAX:
+                self._indexed.popitem(last=False)[1].marks = None
+
+    def _is_current(self, segment: Segment) -> bool:
+        with self._guard:
+            return any(segment is one for one in self._segments)

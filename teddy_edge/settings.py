@@ -90,14 +90,9 @@ class CommandSettings(Section):
     allow_unsigned: bool = False
     keep_words: bool = False
     per_minute: int = Field(600, ge=1, le=1_000_000)
-    middleware: tuple[MiddlewareName, ...] = (
-        "metrics",
-        "logging",
-        "validation",
-        "security",
-        "rate_limit",
-        "dedupe",
-        "deadline",
+    middleware: tuple[MiddlewareName, ...] = Field(
+        ("metrics", "logging", "validation", "security", "rate_limit", "dedupe", "deadline"),
+        description="each at most once, with validation and security among them",
     )
 
     @field_validator("middleware")

@@ -25,8 +25,11 @@ TYPES: dict[type, tuple[str, ...]] = {
     int: ("integer", "number"),
     float: ("number",),
     str: ("string",),
+    list: ("array",),
 }
 """A TOML value's type, and the schema's types that it satisfies."""
+JSON_TYPES: dict[str, type] = {"object": dict, "array": list}
+"""The schema's types that an environment variable gives as JSON."""
 
 
 class SettingsReport:
@@ -43,7 +46,7 @@ class SettingsReport:
         self._delimiter = str(model.model_config["env_nested_delimiter"])
 
     def of_environment(self) -> Iterator[SettingProblem]:
-        """Yield variables that name no key, and tables that are not JSON."""
+        """Yield variables that name no key, and tables and lists that are not JSON."""
         for name, value in self._environment.items():
             source = _variable(name)
             path = tuple(name.removeprefix(self._prefix).lower().split(self._delimiter))
@@ -51,8 +54,9 @@ class SettingsReport:
             if schema is None:
                 accepted = f"a key's path, as in {self._prefix}BROKER{self._delimiter}PORT"
                 yield SettingProblem(source, None, "a name that is no setting", accepted)
-            elif schema.get("type") == "object" and not _is_json_table(value):
-                yield SettingProblem(source, ".".join(path), "other text", "a table, as JSON")
+            elif (kind := schema.get("type")) in JSON_TYPES and not _is_json(kind, value):
+                accepted = f"{_described(schema)}, as JSON"
+                yield SettingProblem(source, ".".join(path), "other text", accepted)
 
     def of_types(self, values: Mapping[str, Any], path: KeyPath = ()) -> Iterator[SettingProblem]:
         """Yield values of the file whose TOML type is not the key's; text is no number there."""
@@ -96,7 +100,8 @@ class SettingsReport:
         schema = self._schema
         for key in path:
             any_key: list[Schema] = list(schema.get("patternProperties", {}).values())
-            inner = schema.get("properties", {}).get(key) or next(iter(any_key), None)
+            any_item = schema.get("items") if key.isdigit() else None
+            inner = schema.get("properties", {}).get(key) or next(iter(any_key), any_item)
             if inner is None:
                 return None
             schema = self._resolved(inner)
@@ -120,9 +125,9 @@ def _variable(name: str) -> str:
     return f"environment variable {name}"
 
 
-def _is_json_table(text: str) -> bool:
+def _is_json(kind: str, text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(json.loads(text), JSON_TYPES[kind])
     except ValueError:
         return False
 
@@ -142,6 +147,8 @@ def _described(schema: Schema) -> str:
         return "one of " + ", ".join(json.dumps(value) for value in schema["enum"])
     if "pattern" in schema:
         return f"text like {schema['pattern']}"
+    if schema.get("type") == "array":
+        return f"a list, {schema['description']}: {_described(schema['items'])}"
     if schema.get("format") == "path":
         return "a path"
     kinds = {

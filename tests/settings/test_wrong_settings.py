@@ -82,11 +82,44 @@ WRONG = [
 ]
 
 
+MIDDLEWARE = "each at most once, with validation and security among them"
+
+
 @pytest.mark.parametrize(("text", "expected"), WRONG)
 def test_a_wrong_value_is_named_with_its_file_and_what_is_accepted(
     file: Path, text: str, expected: str
 ) -> None:
     assert complaint(file, text) == f"{file}: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ('["logging"]', f"commands.middleware: got a list; accepted: a list, {MIDDLEWARE}: one of"),
+        ("3", f"commands.middleware: got 3; accepted: a list, {MIDDLEWARE}: one of"),
+        (
+            '["validation", "security", "logging", "logging"]',
+            f"commands.middleware: got a list; accepted: a list, {MIDDLEWARE}: one of",
+        ),
+        (
+            '["loging"]',
+            'commands.middleware.0: got "loging"; accepted: one of "metrics", "logging"',
+        ),
+    ],
+)
+def test_a_wrong_list_of_steps_is_answered_with_the_known_ones(
+    file: Path, given: str, expected: str
+) -> None:
+    assert complaint(file, f"[commands]\nmiddleware = {given}").startswith(f"{file}: {expected}")
+
+
+def test_a_list_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEDDY_EDGE_COMMANDS__MIDDLEWARE", "validation,security")
+    assert complaint(None).startswith(
+        "environment variable TEDDY_EDGE_COMMANDS__MIDDLEWARE: commands.middleware: got other text;"
+    )
+    monkeypatch.setenv("TEDDY_EDGE_COMMANDS__MIDDLEWARE", '["validation", "security"]')
+    assert load_settings(None).commands.middleware == ("validation", "security")
 
 
 def test_all_wrong_values_are_named_at_once(file: Path) -> None:

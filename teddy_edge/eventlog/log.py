@@ -7,7 +7,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
@@ -99,13 +98,19 @@ class EventLog:
         self.report.missing_count += gap.record_count
 
     def start(self) -> None:
-        """Start the writer's thread; call once, in the running loop."""
+        """Start the writer's thread; call once, in the running loop.
+
+        A program may end without `close`: the thread is a daemon, and what it leaves behind is what
+        a power cut leaves.
+        """
         assert self._running is None, "a log is started once"
         self._loop = asyncio.get_running_loop()
-        executor = ThreadPoolExecutor(1, thread_name_prefix="teddy-edge-log")
-        self._running = self._loop.run_in_executor(executor, self._write_until_closed)
+        self._running = self._loop.create_future()
         self._running.add_done_callback(self._on_writer_ended)
-        executor.shutdown(wait=False)
+        writing = threading.Thread(
+            target=self._write_until_closed, name="teddy-edge-log", daemon=True
+        )
+        writing.start()
 
     def append(self, entries: Sequence[Entry]) -> asyncio.Future[int]:
         """Number the entries and queue them; the future gives the last number once all are durable.
@@ -201,13 +206,27 @@ class EventLog:
 
     def _write_until_closed(self) -> None:
         assert self._loop is not None
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.push(self._tell_the_end)
+            stack.callback(self._writer.abandon)
             while batch := self._queue.take(self._settings.batch_bytes_max):
                 self._writer.write(batch)
                 self._loop.call_soon_threadsafe(self._settle, len(batch))
             self._writer.close()
-        finally:
-            self._writer.abandon()
+
+    def _tell_the_end(self, _: object, error: BaseException | None, __: object) -> bool:
+        """Hand the loop whatever ended the writer; a loop that is closed waits for nothing."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._end, error)
+        return True
+
+    def _end(self, error: BaseException | None) -> None:
+        assert self._running is not None
+        if error is None:
+            self._running.set_result(None)
+        else:
+            self._running.set_exception(error)
 
     def _settle(self, append_count: int) -> None:
         for _ in range(append_count):

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from teddy_edge.events import Record
 
 Row = dict[str, Any]
-ITEMS_PER_PAGE = 20
+ITEMS_PER_PAGE = 10
+"""So many of the longest items (a violation with its details) fit one row."""
 
 
 class Rows(Protocol):
@@ -66,4 +67,5 @@ async def read_items(
 
 
 def _page_key(name: str, index: int) -> str:
-    return f"{name}/{index // ITEMS_PER_PAGE:08d}"
+    """Put the number first: a name may hold somebody else's text, which must not pass for a page."""
+    return f"{index // ITEMS_PER_PAGE:08d}/{name}"

@@ -7,11 +7,12 @@ and ages are within limits; a violation is kept as it was reported.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, JsonValue, StringConstraints, field_validator
+from pydantic import Field, StringConstraints
 
 from teddy_edge.domain.command import Command, Part
+from teddy_edge.domain.details import Details
 from teddy_edge.errors import CommandRejected
 from teddy_edge.events import (
     ChildDeactivated,
@@ -24,7 +25,6 @@ from teddy_edge.messages import Identifier
 
 AGE_YEARS_MIN = 1
 AGE_YEARS_MAX = 17
-DETAILS_CHARACTERS_MAX = 2000
 
 Severity = Literal["low", "medium", "high", "critical"]
 ChildName = Annotated[
@@ -83,14 +83,7 @@ class ReportSafetyViolation(Command):
     child_id: Identifier
     violation_type: Label
     severity: Severity
-    details: JsonValue = None
-
-    @field_validator("details")
-    @classmethod
-    def _is_small(cls, details: Any) -> Any:
-        if len(str(details)) > DETAILS_CHARACTERS_MAX:
-            raise ValueError(f"should have at most {DETAILS_CHARACTERS_MAX} characters")
-        return details
+    details: Details = None
 
 
 class DeactivateChild(Command):
@@ -151,7 +144,8 @@ def decide(
     child_id = active(state).child_id
     match command:
         case UpdateChildProfile():
-            changes = command.changes.model_dump(exclude_none=True)
+            given = command.changes.model_dump(exclude_none=True)
+            changes = {field: value for field, value in given.items() if value != {}}
             if not changes:
                 raise CommandRejected("nothing_to_change", "no field is given", "data.changes")
             return [ChildProfileUpdated(child_id=child_id, changes=changes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
 
@@ -27,11 +28,11 @@ class Meter:
         self.errors += failed
 
     def rate_per_s(self) -> float:
-        """How many a second, over the newest samples; 0 where there is none."""
+        """How many a second, over the newest samples (a second at least); 0 if there is none."""
         if not self._samples:
             return 0.0
         span_ns = self._clock.monotonic_ns() - self._samples[0][0]
-        return len(self._samples) * NS_PER_S / max(span_ns, 1)
+        return len(self._samples) * NS_PER_S / max(span_ns, NS_PER_S)
 
     def median_ms(self) -> float | None:
         """How long one takes; None where there is none."""
@@ -53,8 +54,8 @@ class RateLimit:
         self._keys_max = keys_max
         self._buckets: dict[str, tuple[float, int]] = {}
 
-    def wait_s(self, key: str) -> float:
-        """Take one; gives 0, or how long to wait where there is none to take."""
+    def wait_s(self, key: str) -> int:
+        """Take one; gives 0, or how many whole seconds to wait where there is none to take."""
         now_ns = self._clock.monotonic_ns()
         level, at_ns = self._buckets.pop(key, (float(self._per_minute), now_ns))
         per_s = self._per_minute / 60
@@ -63,4 +64,4 @@ class RateLimit:
         self._buckets[key] = (level - is_free, now_ns)
         if len(self._buckets) > self._keys_max:  # the one that asked longest ago goes
             del self._buckets[next(iter(self._buckets))]
-        return 0.0 if is_free else (1 - level) / per_s
+        return 0 if is_free else math.ceil((1 - level) / per_s)

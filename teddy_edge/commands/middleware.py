@@ -67,7 +67,7 @@ class ValidationMiddleware:
         try:
             context.command = command_type.model_validate(context.envelope.data)
         except ValidationError as error:
-            raise rejection_of(error, prefix="data") from error
+            raise rejection_of(error, prefix="data") from None  # it repeats the data
         return await call_next(context)
 
 
@@ -97,7 +97,7 @@ class DedupeMiddleware:
 
     async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
         """Let only new ids through."""
-        earlier = await self._journal.earlier_result(context.envelope.id)
+        earlier = await self._journal.earlier_result(context.envelope)
         return earlier if earlier is not None else await call_next(context)
 
 
@@ -135,11 +135,11 @@ class RateLimitMiddleware:
     async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
         """Refuse what comes too fast."""
         actor = context.envelope.actor
-        wait_s = 0.0
+        wait_s = 0
         if context.origin is not Origin.BUTTON:
             wait_s = self._limit.wait_s(f"{actor.role}:{actor.id}")
         if wait_s > 0:
-            raise CommandRejected("rate_limited", f"send again in {wait_s:.0f} s, with a new id")
+            raise CommandRejected("rate_limited", f"send again in {wait_s} s, with a new id")
         return await call_next(context)
 
 

@@ -92,14 +92,15 @@ class CommandSettings(Section):
     per_minute: int = Field(600, ge=1, le=1_000_000)
     middleware: tuple[MiddlewareName, ...] = Field(
         ("metrics", "logging", "validation", "security", "rate_limit", "dedupe", "deadline"),
-        description="each at most once, with validation and security among them",
+        description="each at most once, with validation and security among them in this order",
     )
 
     @field_validator("middleware")
     @classmethod
     def _has_what_it_needs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) < len(names) or not {"validation", "security"} <= set(names):
-            raise ValueError("each name at most once, validation and security among them")
+        needed = [name for name in names if name in {"validation", "security"}]
+        if len(set(names)) < len(names) or needed != ["validation", "security"]:
+            raise ValueError("each at most once, with validation and security in this order")
         return names
 
 
@@ -108,7 +109,7 @@ class ProjectionSettings(Section):
 
     write_window_s: float = Field(2.0, gt=0, le=300)
     batch_records_max: int = Field(500, ge=1, le=100_000)
-    row_bytes_max: int = Field(64 * 1024, ge=1024, le=1024**2)
+    row_bytes_max: int = Field(64 * 1024, ge=64 * 1024, le=1024**2)
 
 
 class QuerySettings(Section):

@@ -82,7 +82,7 @@ WRONG = [
 ]
 
 
-MIDDLEWARE = "each at most once, with validation and security among them"
+MIDDLEWARE = "each at most once, with validation and security among them in this order"
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG)

@@ -74,7 +74,7 @@ class ChildProjectionManager:
             await self._store.discard()
             at = {}
         self.position = self._written_position = int(at.get("seq", 0))
-        await self._catch_up()
+        await self._catch_up(write=True)
 
     def listen(self, listener: Callable[[set[str]], None]) -> None:
         """Have the keys of changed rows told, after each batch, on the event loop."""
@@ -130,8 +130,9 @@ class ChildProjectionManager:
             async with self._catching_up, self._writing:
                 await fresh._catch_up(write=True)
                 await fresh.close()
-                await self._store.replace_with_sibling()
                 changed = {*self._unwritten, *await self._store.keys()}
+                await self._store.replace_with_sibling()
+                changed.update(await self._store.keys())
                 self._unwritten = {}
                 self.position = self._written_position = fresh.position
         for listener in self._listeners:
@@ -152,30 +153,35 @@ class ChildProjectionManager:
         return {"seq": seq, "epoch": self._log.epoch.bytes, "versions": versions}
 
     async def _catch_up(self, *, write: bool = False) -> None:
+        """Include what the log holds now, and no more: whoever waits for it has a turn then."""
         async with self._catching_up:
-            while self.position < self._log.last_seq:
-                if self._behind_since_ns is None:
-                    self._behind_since_ns = self._clock.monotonic_ns()
+            last_seq = self._log.last_seq
+            if self.position < last_seq:
+                self._behind_since_ns = self._clock.monotonic_ns()
+            while self.position < last_seq:
                 batch = await asyncio.to_thread(
                     self._log.read,
                     self.position + 1,
                     self._settings.batch_records_max,
                     READ_BYTES_MAX,
                 )
-                await self._include(batch)
+                await self._include(batch, last_seq)
                 if write:
                     await self._write()
             self._behind_since_ns = None
 
-    async def _include(self, batch: Sequence[StoredRecord]) -> None:
-        """Apply a batch; the rows and the position change together, seen from the event loop."""
+    async def _include(self, batch: Sequence[StoredRecord], last_seq: int) -> None:
+        """Apply a batch; the rows and the position change together, seen from the event loop.
+
+        An empty batch says that the records up to `last_seq` are lost.
+        """
         change = _Change(self.get)
         for stored in batch:
             record = decode_record(stored.seq, stored.data_class, stored.body)
             for projection in self._projections:
                 await projection.apply(change, record)
         self._unwritten.update(change.rows)
-        self.position = batch[-1].seq
+        self.position = batch[-1].seq if batch else last_seq
         for listener in self._listeners:
             listener(set(change.rows))
 

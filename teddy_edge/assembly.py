@@ -66,10 +66,14 @@ async def assembled(
         journal, commands = await _write_side(settings, clock, log, sender_policy, command_meter)
         read_models = await _read_models(settings, clock, log)
         stack.push_async_callback(read_models.close)
+
+        def incomplete_because() -> str | None:
+            return None if log.report.complete else "a part of the log is lost"
+
         queries = QueryBus(
             read_models,
             lambda: log.last_seq,
-            lambda: None if log.report.complete else "a part of the log is lost",
+            incomplete_because,
             sender_policy,
             settings.queries,
             clock,
@@ -81,6 +85,7 @@ async def assembled(
             settings.queries,
             clock,
             lambda: health(assembly),
+            incomplete_because,
         )
         yield assembly
 
@@ -108,8 +113,8 @@ async def _write_side(
 
 def _replay(log: EventLog, journal: Journal) -> None:
     seq = log.first_seq
-    while seq <= log.last_seq:
-        for stored in log.read(seq, READ_RECORDS_MAX, READ_BYTES_MAX):
+    while batch := log.read(seq, READ_RECORDS_MAX, READ_BYTES_MAX):
+        for stored in batch:
             journal.replay(decode_record(stored.seq, stored.data_class, stored.body))
             seq = stored.seq + 1
 

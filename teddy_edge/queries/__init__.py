@@ -43,6 +43,7 @@ def register_queries(
     settings: QuerySettings,
     clock: Clock,
     health: Callable[[], dict[str, Any]],
+    incomplete_because: Callable[[], str | None],
 ) -> None:
     """Give the bus every query that this bear knows."""
     for handler in (
@@ -52,7 +53,9 @@ def register_queries(
         GetChildrenByParentHandler(policy, settings.parent_children_ttl_s),
         SearchChildrenHandler(policy, settings.parent_children_ttl_s),
         GetConversationsHandler(policy, settings.parent_children_ttl_s),
-        GetChildSafetyReportHandler(policy, settings.safety_report_ttl_s, clock.wall_ns),
-        GetChildAnalyticsHandler(policy, settings.analytics_ttl_s, clock.wall_ns),
+        GetChildSafetyReportHandler(
+            policy, settings.safety_report_ttl_s, clock, incomplete_because
+        ),
+        GetChildAnalyticsHandler(policy, settings.analytics_ttl_s, clock),
     ):
         bus.register(handler)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from teddy_edge.clock import Clock
 from teddy_edge.messages import Actor, Identifier, Moment
 from teddy_edge.projections import ActivityReadModel
 from teddy_edge.projections.activity import UNDATED
@@ -49,15 +49,15 @@ class GetChildAnalyticsHandler:
     query_type = GetChildAnalytics
     is_expensive = True
 
-    def __init__(self, policy: QueryPolicy, ttl_s: float, wall_ns: Callable[[], int]) -> None:
+    def __init__(self, policy: QueryPolicy, ttl_s: float, clock: Clock) -> None:
         self._policy = policy
         self.ttl_s = ttl_s
-        self._wall_ns = wall_ns
+        self._clock = clock
 
     async def answer(self, query: GetChildAnalytics, actor: Actor, read: Read) -> dict[str, Any]:
         """Give the numbers of the period; what has no date is added and said."""
         await visible_child(read, self._policy, actor, query.child_id)
-        period = Period.asked(query.from_date, query.to_date, self._wall_ns)
+        period = Period.asked(query.from_date, query.to_date, self._clock)
         days = {}
         for day in (*period.days(), UNDATED):
             row = await read(activity_key(query.child_id, day))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from teddy_edge.clock import NS_PER_S, rfc3339
+from teddy_edge.clock import NS_PER_S, Clock, Trust, rfc3339
 from teddy_edge.errors import QueryRejected
 from teddy_edge.projections.bear import LOSSES
 from teddy_edge.projections.rows import item_count, read_items
@@ -14,6 +14,8 @@ from teddy_edge.queries.bus import Read
 
 DAYS_DEFAULT = 30
 DAYS_MAX = 366
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class Period:
@@ -21,6 +23,8 @@ class Period:
 
     def __init__(self, start: datetime, end: datetime) -> None:
         """Raise `QueryRejected` where it ends before it starts, or is too long."""
+        _check(start, "data.from_date")
+        _check(end, "data.to_date")
         self.start = start.astimezone(UTC)
         self.end = end.astimezone(UTC)
         if self.end < self.start:
@@ -30,12 +34,23 @@ class Period:
             raise QueryRejected("invalid", sentence, "data.from_date")
 
     @classmethod
-    def asked(
-        cls, from_date: datetime | None, to_date: datetime | None, wall_ns: Callable[[], int]
-    ) -> Period:
-        """Make the period that was asked for; by default the last 30 days."""
-        now = datetime.fromtimestamp(wall_ns() // NS_PER_S, UTC)
-        end = to_date or max(now, from_date or now)
+    def asked(cls, from_date: datetime | None, to_date: datetime | None, clock: Clock) -> Period:
+        """Make the period that was asked for; by default the last 30 days up to now.
+
+        Where the bear does not know the time, it does not guess when now is: a period that was
+        given no end is as long as a period may be.
+        """
+        if to_date is not None:
+            _check(to_date, "data.to_date")
+            return cls(from_date or to_date - timedelta(days=DAYS_DEFAULT), to_date)
+        if clock.trust() is Trust.UNSYNCED:
+            if from_date is None:
+                sentence = "this bear does not know the time now: say when the period starts"
+                raise QueryRejected("time_unknown", sentence, "data.from_date")
+            _check(from_date, "data.from_date")
+            return cls(from_date, from_date + timedelta(days=DAYS_MAX))
+        now = datetime.fromtimestamp(clock.wall_ns() // NS_PER_S, UTC)
+        end = max(now, from_date or now)
         return cls(from_date or end - timedelta(days=DAYS_DEFAULT), end)
 
     def has(self, at: str) -> bool:
@@ -54,6 +69,12 @@ class Period:
         return {"from": self.start.isoformat(), "to": self.end.isoformat()}
 
 
+def _check(moment: datetime, field: str) -> None:
+    if not EARLIEST <= moment <= LATEST:
+        sentence = f"a date lies in the years {EARLIEST.year} to {LATEST.year - 1}"
+        raise QueryRejected("invalid", sentence, field)
+
+
 async def losses_within(read: Read, period: Period) -> list[dict[str, Any]]:
     """Give the losses of the log that may have held something of the period."""
     losses = await read_items(read, LOSSES, 0, await item_count(read, LOSSES))
@@ -62,6 +83,8 @@ async def losses_within(read: Read, period: Period) -> list[dict[str, Any]]:
 
 def _may_touch(loss: dict[str, Any], period: Period) -> bool:
     after_ns, before_ns = loss["after_wall_ns"], loss["before_wall_ns"]
+    if after_ns is not None and before_ns is not None and after_ns > before_ns:
+        return True  # the wall clock was set back meanwhile
     begins_later = after_ns is not None and rfc3339(after_ns) > _text(period.end)
     ends_earlier = before_ns is not None and rfc3339(before_ns) < _text(period.start)
     return not begins_later and not ends_earlier

@@ -2,18 +2,19 @@
 
 It lists the violations that its score comes from. Violations that were reported while the bear did
 not know the time may belong to the period: they count, marked as undated. The rating is a word for
-the score only where the bear recorded in the period and nothing that may belong to it is lost; else
-it says what is missing, and never that all is well.
+the score only where the bear surely recorded in the period and nothing that may belong to it is
+lost; else it says what is missing, and never that all is well.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from teddy_edge.clock import Clock
 from teddy_edge.messages import Actor, Identifier, Moment
 from teddy_edge.projections import ActivityReadModel
 from teddy_edge.projections.activity import UNDATED
@@ -46,18 +47,30 @@ class GetChildSafetyReportHandler:
     query_type = GetChildSafetyReport
     is_expensive = True
 
-    def __init__(self, policy: QueryPolicy, ttl_s: float, wall_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        policy: QueryPolicy,
+        ttl_s: float,
+        clock: Clock,
+        incomplete_because: Callable[[], str | None],
+    ) -> None:
+        """`incomplete_because` says what history lacks that no record tells the time of, if any."""
         self._policy = policy
         self.ttl_s = ttl_s
-        self._wall_ns = wall_ns
+        self._clock = clock
+        self._incomplete_because = incomplete_because
 
     async def answer(self, query: GetChildSafetyReport, actor: Actor, read: Read) -> dict[str, Any]:
         """Give the report."""
         child = await visible_child(read, self._policy, actor, query.child_id)
-        period = Period.asked(query.from_date, query.to_date, self._wall_ns)
+        period = Period.asked(query.from_date, query.to_date, self._clock)
         violations = await _violations(read, query.child_id, period)
         losses = await losses_within(read, period)
-        has_recorded = await _has_recorded(read, query.child_id, period)
+        has_recorded = await _has_recorded(read, query.child_id, period.days())
+        is_unsure = bool(losses) or self._incomplete_because() is not None
+        if not has_recorded:
+            is_unsure |= await _has_recorded(read, query.child_id, [UNDATED])
+        has_any = has_recorded or bool(violations)
         points = score(violation["severity"] for violation in violations)
         if not self._policy.sees_words(actor, child):
             violations = [without_words(violation) for violation in violations]
@@ -69,18 +82,18 @@ class GetChildSafetyReportHandler:
             "by_type": dict(Counter(v["violation_type"] for v in violations)),
             "violations": violations[-LISTED_MAX:],
             "score": points,
-            "rating": _rating(points, bool(violations), bool(losses), has_recorded=has_recorded),
+            "rating": _rating(points, has_recorded=has_any, is_unsure=is_unsure),
             "records_lost": sum(loss["count"] for loss in losses),
             "has_recorded": has_recorded,
             "all_time": await read(safety_key(query.child_id)),
         }
 
 
-def _rating(points: int, has_violations: bool, has_losses: bool, *, has_recorded: bool) -> str:
-    if not has_violations and not has_recorded:
-        return "nothing_recorded"
-    if has_losses:
+def _rating(points: int, *, has_recorded: bool, is_unsure: bool) -> str:
+    if is_unsure:
         return "incomplete"
+    if not has_recorded:
+        return "nothing_recorded"
     return next(rating for least, rating in RATINGS if points >= least)
 
 
@@ -90,9 +103,9 @@ async def _violations(read: Read, child_id: str, period: Period) -> list[dict[st
     return [each for each in violations if not each["is_dated"] or period.has(each["at"])]
 
 
-async def _has_recorded(read: Read, child_id: str, period: Period) -> bool:
-    """Tell whether the bear recorded anything of the child that may belong to the period."""
-    for day in (*period.days(), UNDATED):
+async def _has_recorded(read: Read, child_id: str, days: Iterable[str]) -> bool:
+    """Tell whether the bear heard the child on one of the days."""
+    for day in days:
         row = await read(activity_key(child_id, day))
         if row is not None and ActivityReadModel(**row).turn_count > 0:
             return True

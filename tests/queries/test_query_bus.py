@@ -65,7 +65,7 @@ async def open_asker(
             settings,
             box.clock,
         )
-        register_queries(bus, StandardPolicy(), settings, box.clock, dict)
+        register_queries(bus, StandardPolicy(), settings, box.clock, dict, lambda: asker.lacking)
         asker = Asker(box, bus)
         asker.child_id = (await box.send(box.envelope(), Origin.SOCKET)).data["child_id"]
         yield asker

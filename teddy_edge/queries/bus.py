@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Protocol
@@ -52,7 +53,7 @@ class QueryHandler(Protocol):
         """Whether its rate is limited for each actor."""
 
     async def answer(self, query: Any, actor: Actor, read: Read) -> dict[str, Any]:
-        """Give the answer's data, or raise `QueryRejected`."""
+        """Give the answer's data, which JSON can hold, or raise `QueryRejected`."""
 
 
 class ReadModels(Protocol):
@@ -112,11 +113,12 @@ class QueryBus:
             try:
                 self._policy.check(envelope.actor, origin)
                 await self._catch_up()
-                answer = self._framed(envelope, data=await self._data(envelope))
+                answer = await self._answer(envelope)
             except CommandRejected as rejection:
                 fields = {"query": envelope.name, "code": rejection.code, "field": rejection.field}
                 logger.info("query refused", extra=fields)
-                answer = self._framed(envelope, error=ErrorDetail.of(rejection))
+                seq = self._read_models.position
+                answer = self._framed(envelope, seq, error=ErrorDetail.of(rejection))
         self.meter.add(started_ns, failed=answer.error is not None)
         return answer
 
@@ -127,12 +129,18 @@ class QueryBus:
         except TimeoutError:
             logger.info("answering from read models that lag", extra={"age_s": self._age_s()})
 
-    async def _data(self, envelope: QueryEnvelope) -> dict[str, Any]:
+    async def _answer(self, envelope: QueryEnvelope) -> Answer:
+        """Answer from the cache or the rows, with the last event that is in the answer for sure."""
         handler, query = self._query(envelope)
-        key = self.cache.key(envelope)
-        kept = self.cache.get(key)
-        if kept is not None:
-            return kept
+        seq, key = self._read_models.position, self.cache.key(envelope)
+        data = self.cache.get(key)
+        if data is None:
+            data = await self._fresh(envelope, handler, query, key)
+        return self._framed(envelope, seq, data=data)
+
+    async def _fresh(
+        self, envelope: QueryEnvelope, handler: QueryHandler, query: Query, key: bytes
+    ) -> dict[str, Any]:
         if handler.is_expensive:
             self._check_rate(envelope.actor)
         rows: set[str] = set()
@@ -141,10 +149,11 @@ class QueryBus:
             rows.add(row_key)
             return await self._read_models.get(row_key)
 
-        position = self._read_models.position
-        data = await handler.answer(query, envelope.actor, read)
-        if handler.ttl_s > 0 and position == self._read_models.position:
-            self.cache.put(key, data, rows, handler.ttl_s)
+        changes = self.cache.changes
+        text = json.dumps(await handler.answer(query, envelope.actor, read))
+        if handler.ttl_s > 0 and changes == self.cache.changes:
+            self.cache.put(key, text, rows, handler.ttl_s)
+        data: dict[str, Any] = json.loads(text)  # nobody outside holds a row itself
         return data
 
     def _query(self, envelope: QueryEnvelope) -> tuple[QueryHandler, Query]:
@@ -162,7 +171,7 @@ class QueryBus:
     def _check_rate(self, actor: Actor) -> None:
         wait_s = self._limit.wait_s(f"{actor.role}:{actor.id}")
         if wait_s > 0:
-            raise QueryRejected("rate_limited", f"ask again in {wait_s:.0f} s")
+            raise QueryRejected("rate_limited", f"ask again in {wait_s} s")
 
     def _age_s(self) -> float:
         return round(self._read_models.age_s(), 3)
@@ -170,6 +179,7 @@ class QueryBus:
     def _framed(
         self,
         envelope: QueryEnvelope,
+        seq: int,
         data: dict[str, Any] | None = None,
         error: ErrorDetail | None = None,
     ) -> Answer:
@@ -179,7 +189,7 @@ class QueryBus:
             name=envelope.name,
             data=data,
             error=error,
-            seq=self._read_models.position,
+            seq=seq,
             age_s=self._age_s(),
             complete=lacking is None,
             incomplete_because=lacking,

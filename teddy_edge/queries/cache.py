@@ -1,5 +1,7 @@
 """Answers kept for a while: bounded, each with its time to live, dropped when a row of it changes.
 
+They are kept as JSON: what an asker does to an answer must not show in the next one.
+
 An entry knows every row that its answer was made of. A record that changes one of them drops the
 entry and no other, so that the next answer shows it. Keys cannot be guessed, and hold who asked.
 """
@@ -17,12 +19,15 @@ from typing import Any
 from teddy_edge.clock import NS_PER_S, Clock
 from teddy_edge.messages import QueryEnvelope
 
+ENTRY_BYTES_MAX = 64 * 1024
+"""A longer answer is made anew each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An answer's data, the rows it was made of, and when it is too old (monotonic)."""
 
-    data: dict[str, Any]
+    data: str
     rows: frozenset[str]
     expires_ns: int
 
@@ -39,6 +44,8 @@ class QueryCache:
         self.hits = 0
         self.misses = 0
         self.evictions = 0
+        self.changes = 0
+        """How often rows changed; an answer that was begun before a change is not to be kept."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -60,11 +67,14 @@ class QueryCache:
             return None
         self._entries.move_to_end(key)
         self.hits += 1
-        return entry.data
+        data: dict[str, Any] = json.loads(entry.data)
+        return data
 
-    def put(self, key: bytes, data: dict[str, Any], rows: Iterable[str], ttl_s: float) -> None:
-        """Keep an answer's data."""
+    def put(self, key: bytes, data: str, rows: Iterable[str], ttl_s: float) -> None:
+        """Keep an answer's data, given as JSON in ASCII."""
         self._drop(key)
+        if len(data) > ENTRY_BYTES_MAX:
+            return
         expires_ns = self._clock.monotonic_ns() + round(ttl_s * NS_PER_S)
         entry = self._entries[key] = Entry(data, frozenset(rows), expires_ns)
         for row in entry.rows:
@@ -75,6 +85,7 @@ class QueryCache:
 
     def invalidate(self, rows: Iterable[str]) -> None:
         """Drop every answer that was made of one of these rows."""
+        self.changes += 1
         for row in rows:
             for key in list(self._keys_of_row.get(row, ())):
                 self._drop(key)

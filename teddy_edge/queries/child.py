@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -132,8 +133,13 @@ async def _shown(read: Read, policy: QueryPolicy, actor: Actor, child_id: str) -
 
 
 def _fits(child: Row, query: SearchChildren) -> bool:
-    is_named_so = query.search_term.casefold() in child["name"].casefold()
+    is_named_so = _folded(query.search_term) in _folded(child["name"])
     return is_named_so and query.age_min <= child["age"] <= query.age_max
+
+
+def _folded(text: str) -> str:
+    """Make spellings equal that differ in case, or in how an accent is encoded."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _page(children: list[Row], offset: int, total: int) -> dict[str, Any]:

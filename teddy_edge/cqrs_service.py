@@ -20,8 +20,10 @@ from uuid import UUID
 
 from teddy_edge.assembly import Assembly, assembled
 from teddy_edge.clock import NS_PER_S, Clock, SystemClock, new_id
+from teddy_edge.commands import CommandBus
 from teddy_edge.errors import ServiceClosed
 from teddy_edge.messages import Actor, Answer, CommandEnvelope, Origin, QueryEnvelope, Result
+from teddy_edge.queries import QueryBus
 from teddy_edge.settings import Settings, config_file, load_settings
 from teddy_edge.supervision import run_until_one_ends
 
@@ -81,6 +83,16 @@ class CQRSService:
                 await run_until_one_ends(tasks, self._stop)
             finally:
                 self._assembly = None
+
+    @property
+    def commands(self) -> CommandBus:
+        """The command bus, for handlers and middleware of a program's own."""
+        return self._open_assembly().commands
+
+    @property
+    def queries(self) -> QueryBus:
+        """The query bus, for handlers of a program's own."""
+        return self._open_assembly().queries
 
     # Commands
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ from teddy_edge.domain.command import Command
 from teddy_edge.errors import CommandRejected
 from teddy_edge.events import Event
 from teddy_edge.messages import CommandEnvelope, Origin, Refusal, Result
+
+logger = logging.getLogger("teddy_edge.commands")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,10 @@ class CommandBus:
         for step in reversed(middleware):
             self._chain = functools.partial(step, self._chain)
 
+    def wrap(self, middleware: CommandMiddleware) -> None:
+        """Put one more step around the chain."""
+        self._chain = functools.partial(middleware, self._chain)
+
     def command_type(self, name: str) -> type[Command]:
         """Find the type of a command, or refuse the name."""
         if name not in self._handlers:
@@ -92,23 +99,37 @@ class CommandBus:
             )
         return self._handlers[name].command_type
 
-    async def execute(self, envelope: CommandEnvelope, origin: Origin) -> Result:
+    async def execute(
+        self, envelope: CommandEnvelope, origin: Origin, received_ns: int | None = None
+    ) -> Result:
         """Bring a command to its end; returns once the end is on the card.
 
-        Raises `LogOverloaded` where the card did not keep up: the command was not touched and may
-        be sent again. Raises `LogPoisoned` where the card failed.
+        `received_ns` is when it came, on the monotonic clock; by default now. Raises
+        `LogOverloaded` where the card did not keep up and `LogFull` where it is full: the command
+        was not touched and may be sent again. Raises `LogPoisoned` where the card failed.
         """
-        context = CommandContext(envelope, origin, self._clock.monotonic_ns())
+        if received_ns is None:
+            received_ns = self._clock.monotonic_ns()
+        context = CommandContext(envelope, origin, received_ns)
         with correlation(envelope.correlation_id or str(envelope.id)):
+            await self._journal.wait_for_room()  # before the deadline is looked at
             try:
                 return await self._chain(context)
-            except CommandRejected as rejection:
-                refusal = Refusal.of(envelope, origin, rejection)
-                return await self._journal.refuse(refusal, envelope.actor)
+            except CommandRejected as caught:
+                rejection = caught
+            # Outside of the handler: what goes wrong from here on must not carry what was sent.
+            return await self._journal.refuse_command(envelope, origin, rejection)
 
     async def refuse(self, refusal: Refusal) -> Result:
         """Record that something was refused before it was a command. Raises as `execute` does."""
-        return await self._journal.refuse(refusal)
+        fields = {
+            "origin": refusal.origin.value,
+            "code": refusal.rejection.code,
+            "field": refusal.rejection.field,
+        }
+        with correlation(refusal.correlation_id):
+            logger.info("message refused", extra=fields)
+            return await self._journal.refuse(refusal)
 
     async def _dispatch(self, context: CommandContext) -> Result:
         command = context.command

@@ -67,5 +67,5 @@ async def read_items(
 
 
 def _page_key(name: str, index: int) -> str:
-    """Put the number first: a name may hold somebody else's text, which must not pass for a page."""
+    """Put the number first: what somebody else chose in a name must not pass for a page."""
     return f"{index // ITEMS_PER_PAGE:08d}/{name}"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import msgpack
+import pytest
 
 from teddy_edge.clock import Trust
 from teddy_edge.events import (
+    EVENT_TYPES,
     BearStarted,
     ButtonPressed,
     Cause,
@@ -16,7 +22,9 @@ from teddy_edge.events import (
     decode_record,
     encode_event,
 )
+from teddy_edge.events.upcasting import UPCASTERS, current_event
 from teddy_edge.testing import FakeClock
+from tests.fixtures.make_log_format_1 import LOG, ROWS, bodies, replay
 
 CAUSE = Cause(uuid.UUID(int=5), "correlation-1", "parent-123", "parent")
 
@@ -66,3 +74,76 @@ def test_a_record_is_shown_with_the_attributes_of_cloudevents() -> None:
         "time": "2026-11-18T11:06:40.000Z",
     }
     assert shown["data"] == {"button": "belly"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoryTold:
+    """An event type in its third version: `title`, then `titles`, then a length as well."""
+
+    type: ClassVar[str] = "story_told"
+    type_version: ClassVar[int] = 3
+    data_class: ClassVar[DataClass] = DataClass.ACTIVITY
+
+    titles: list[str]
+    length_s: float
+
+
+def _several_titles(data: dict[str, Any]) -> dict[str, Any]:
+    return {"titles": [data["title"]]}
+
+
+def _with_length(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "length_s": 0.0}
+
+
+TYPES = {"story_told": StoryTold}
+STEPS = {("story_told", 1): _several_titles, ("story_told", 2): _with_length}
+
+
+@pytest.mark.parametrize(
+    ("version", "data"),
+    [
+        (1, {"title": "dragons"}),
+        (2, {"titles": ["dragons"]}),
+        (3, {"titles": ["dragons"], "length_s": 0.0}),
+    ],
+)
+def test_each_old_version_is_read_as_the_newest_one(version: int, data: dict[str, Any]) -> None:
+    event = current_event("story_told", version, data, TYPES, STEPS)
+    assert event == StoryTold(["dragons"], 0.0)
+
+
+def test_a_version_newer_than_this_program_is_no_event_of_it() -> None:
+    assert current_event("story_told", 4, {"titles": [], "mood": 1}, TYPES, STEPS) is None
+    assert current_event("song_sung", 1, {}, TYPES, STEPS) is None
+
+
+def test_every_type_has_an_upcaster_from_each_older_version() -> None:
+    older = {
+        (event_type.type, version)
+        for event_type in EVENT_TYPES.values()
+        for version in range(1, event_type.type_version)
+    }
+    assert set(UPCASTERS) == older
+
+
+def test_the_names_in_the_registry_are_the_types_own() -> None:
+    assert all(name == event_type.type for name, event_type in EVENT_TYPES.items())
+
+
+async def test_a_log_of_format_1_replays_to_the_same_rows_for_ever() -> None:
+    assert await replay(LOG) == json.loads(ROWS.read_text())
+
+
+def test_the_kept_log_has_every_event_type_of_its_day_and_two_that_were_unknown() -> None:
+    body = (LOG / "00000000000000000001.log").read_bytes()
+    kept = {msgpack.unpackb(entry.body)[0] for entry in bodies()}
+    assert kept >= {*EVENT_TYPES, "bear_danced"}
+    assert all(name.encode() in body for name in kept)
+
+
+async def test_what_a_newer_version_wrote_is_read_back_whole(tmp_path: Path) -> None:
+    newer, unknown = (decode_record(1, each.data_class, each.body) for each in bodies()[-2:])
+    assert (newer.event, newer.data) == (None, {"version": "9.0", "mood": "sleepy"})
+    assert (unknown.event, unknown.data["steps"]) == (None, 12)
+    assert cloud_event(unknown, "bear-001")["data"] == unknown.data

@@ -3,7 +3,8 @@
 It lists the violations that its score comes from. Violations that were reported while the bear did
 not know the time may belong to the period: they count, marked as undated. The rating is a word for
 the score only where the bear surely recorded in the period and nothing that may belong to it is
-lost; else it says what is missing, and never that all is well.
+lost; else it says what is missing, and never that all is well. Where nothing at all was recorded
+there is no score.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class GetChildSafetyReportHandler:
             "by_severity": dict(Counter(v["severity"] for v in violations)),
             "by_type": dict(Counter(v["violation_type"] for v in violations)),
             "violations": violations[-LISTED_MAX:],
-            "score": points,
+            "score": points if has_any else None,
             "rating": _rating(points, has_recorded=has_any, is_unsure=is_unsure),
             "records_lost": sum(loss["count"] for loss in losses),
             "has_recorded": has_recorded,

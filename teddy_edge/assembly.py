@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,8 @@ from teddy_edge.commands import (
     register_handlers,
     standard_middleware,
 )
-from teddy_edge.eventlog import EventLog
+from teddy_edge.errors import ServiceClosed
+from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.events import decode_record
 from teddy_edge.metrics import Meter
 from teddy_edge.projections import (
@@ -31,6 +33,9 @@ from teddy_edge.projections import (
 from teddy_edge.queries import QueryBus, QueryPolicy, StandardPolicy, register_queries
 from teddy_edge.security import SenderPolicy
 from teddy_edge.settings import Settings
+from teddy_edge.supervision import run_until_one_ends
+
+logger = logging.getLogger("teddy_edge.assembly")
 
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 1024 * 1024
@@ -42,6 +47,7 @@ class Assembly:
 
     settings: Settings
     log: EventLog
+    cursor: Cursor
     journal: Journal
     commands: CommandBus
     command_meter: Meter
@@ -59,8 +65,9 @@ async def assembled(
     """
     async with contextlib.AsyncExitStack() as stack:
         log = await asyncio.to_thread(EventLog.open, settings.log_directory, settings.log)
+        cursor = await asyncio.to_thread(_open_cursor, settings, log)
         log.start()
-        stack.push_async_callback(log.close)
+        stack.push_async_callback(_close_log, log)
         sender_policy = SenderPolicy(allow_unsigned=settings.commands.allow_unsigned)
         command_meter = Meter(clock)
         journal, commands = await _write_side(settings, clock, log, sender_policy, command_meter)
@@ -78,7 +85,9 @@ async def assembled(
             settings.queries,
             clock,
         )
-        assembly = Assembly(settings, log, journal, commands, command_meter, read_models, queries)
+        assembly = Assembly(
+            settings, log, cursor, journal, commands, command_meter, read_models, queries
+        )
         register_queries(
             queries,
             query_policy or StandardPolicy(),
@@ -88,6 +97,24 @@ async def assembled(
             incomplete_because,
         )
         yield assembly
+
+
+def _open_cursor(settings: Settings, log: EventLog) -> Cursor:
+    """Open the cursor, and let the log give no number again that the cloud has stored."""
+    cursor = Cursor.open(settings.cursor_file, log.epoch)
+    if cursor.note is not None and log.last_seq > 0:
+        logger.warning("all events are sent again", extra={"reason": cursor.note})
+    if cursor.seq > log.last_seq:
+        facts = {"last_seq": log.last_seq, "confirmed_seq": cursor.seq}
+        logger.warning("the end of the log is lost", extra=facts)
+        log.skip_beyond(cursor.seq)
+    return cursor
+
+
+async def _close_log(log: EventLog) -> None:
+    """Close the log, and raise what kept its last records from the card."""
+    await log.close()
+    await log.watch()
 
 
 async def _write_side(
@@ -154,3 +181,88 @@ def health(assembly: Assembly) -> dict[str, Any]:
         "log": {"last_seq": assembly.log.last_seq, "complete": assembly.log.report.complete},
         "read_models": {"position": assembly.read_models.position},
     }
+
+
+class BackgroundAssembly:
+    """The parts, held open by a task of their own, together with the work that goes on by itself.
+
+    A program that ends without `close` cancels that task, which then closes the parts. Where a part
+    dies, the task ends with its error, which `use` and `close` pass on.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], clock: Clock) -> None:
+        """`settings` is asked at `open`."""
+        self._settings = settings
+        self._clock = clock
+        self._owner: asyncio.Task[None] | None = None
+        self._opened: asyncio.Future[None] | None = None
+        self._assembly: Assembly | None = None
+        self._stop = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._uses = 0
+
+    async def open(self) -> None:
+        """Open the parts in the running event loop; nothing where they are open in it.
+
+        Raises `SettingsError`, and what opening the log raises (see `EventLog.open`).
+        """
+        if not self._lives_here():
+            loop = asyncio.get_running_loop()
+            self._stop, self._idle, self._uses = asyncio.Event(), asyncio.Event(), 0
+            self._opened = loop.create_future()
+            self._owner = loop.create_task(self._own(self._opened), name="assembly")
+        assert self._owner is not None
+        assert self._opened is not None
+        await asyncio.wait([self._owner, self._opened], return_when=asyncio.FIRST_COMPLETED)
+        if self._owner.done():
+            await self._owner
+
+    async def close(self) -> None:
+        """Let every use come to its end, and close the parts; nothing where they are closed.
+
+        Raises the error of a part that died.
+        """
+        if self._owner is not None and self._owner.get_loop() is asyncio.get_running_loop():
+            self._stop.set()
+            await self._owner
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Assembly]:
+        """Give the parts, which stay open until the end of the use; raises `ServiceClosed`."""
+        if self._assembly is None or not self._lives_here():
+            raise ServiceClosed from self._death()
+        self._uses += 1
+        try:
+            yield self._assembly
+        finally:
+            self._uses -= 1
+            self._idle.set()
+
+    async def _own(self, opened: asyncio.Future[None]) -> None:
+        async with assembled(self._settings(), self._clock) as assembly:
+            self._assembly = assembly
+            opened.set_result(None)
+            work = {
+                "log": assembly.log.watch(),
+                "read models": assembly.read_models.run(),
+                "read model windows": assembly.read_models.write_in_windows(),
+            }
+            try:
+                await run_until_one_ends(work, self._stop)
+            finally:
+                self._assembly = None
+                while self._uses:
+                    self._idle.clear()
+                    await self._idle.wait()
+
+    def _lives_here(self) -> bool:
+        owner = self._owner
+        return (
+            owner is not None
+            and not owner.done()
+            and owner.get_loop() is asyncio.get_running_loop()
+        )
+
+    def _death(self) -> BaseException | None:
+        is_dead = self._owner is not None and self._owner.done() and not self._owner.cancelled()
+        return self._owner.exception() if is_dead and self._owner is not None else None

@@ -11,23 +11,23 @@ itself does, which sees everything.
 
 from __future__ import annotations
 
-import asyncio
 import functools
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from teddy_edge.assembly import Assembly, assembled
-from teddy_edge.clock import NS_PER_S, Clock, SystemClock, new_id
+from teddy_edge.assembly import BackgroundAssembly
+from teddy_edge.clock import Clock, SystemClock, new_id, rfc3339
 from teddy_edge.commands import CommandBus
-from teddy_edge.errors import ServiceClosed
-from teddy_edge.messages import Actor, Answer, CommandEnvelope, Origin, QueryEnvelope, Result
+from teddy_edge.errors import CommandRejected, EnvelopeRejected
+from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
+from teddy_edge.messages import Answer, Origin, Result
 from teddy_edge.queries import QueryBus
 from teddy_edge.settings import Settings, config_file, load_settings
-from teddy_edge.supervision import run_until_one_ends
 
-PROGRAM = Actor(id="program", role="device")
+PROGRAM: Final = {"id": "program", "role": "device"}
 
 
 @functools.cache
@@ -41,58 +41,35 @@ class CQRSService:
 
     def __init__(self, settings: Callable[[], Settings], clock: Clock | None = None) -> None:
         """`settings` is asked at `initialize`."""
-        self._settings = settings
         self._clock = clock or SystemClock()
-        self._stop = asyncio.Event()
-        self._owner: asyncio.Task[None] | None = None
-        self._assembly: Assembly | None = None
+        self._parts = BackgroundAssembly(settings, self._clock)
 
     async def initialize(self) -> None:
         """Open the log and the read models; nothing where they are open.
 
-        Raises `SettingsError`, and what opening the log raises (see `EventLog.open`).
+        Raises `SettingsError`, and what opening the log raises (see `EventLog.open`): above all
+        `LogLocked` where a daemon, or another service, has the same folder open.
         """
-        if self._owner is not None and not self._owner.done():
-            return
-        self._stop = asyncio.Event()
-        opened = asyncio.Event()
-        self._owner = asyncio.create_task(self._own(opened), name="cqrs service")
-        waiting = asyncio.create_task(opened.wait())
-        await asyncio.wait([self._owner, waiting], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if self._owner.done():
-            await self._owner
+        await self._parts.open()
 
     async def close(self) -> None:
-        """Write what is queued and close; a program that ends without it closes the same way."""
-        if self._owner is not None:
-            self._stop.set()
-            await self._owner
+        """Bring what was asked to its end, write and close; a program may end without it.
 
-    async def _own(self, opened: asyncio.Event) -> None:
-        """Hold the parts open; a program that ends cancels this task, which then closes them."""
-        async with assembled(self._settings(), self._clock) as assembly:
-            self._assembly = assembly
-            opened.set()
-            tasks = {
-                "log": assembly.log.watch(),
-                "read models": assembly.read_models.run(),
-                "read model windows": assembly.read_models.write_in_windows(),
-            }
-            try:
-                await run_until_one_ends(tasks, self._stop)
-            finally:
-                self._assembly = None
+        Raises what a part of the service died of.
+        """
+        await self._parts.close()
 
     @property
     def commands(self) -> CommandBus:
         """The command bus, for handlers and middleware of a program's own."""
-        return self._open_assembly().commands
+        with self._parts.use() as assembly:
+            return assembly.commands
 
     @property
     def queries(self) -> QueryBus:
         """The query bus, for handlers of a program's own."""
-        return self._open_assembly().queries
+        with self._parts.use() as assembly:
+            return assembly.queries
 
     # Commands
 
@@ -164,15 +141,21 @@ class CQRSService:
         correlation_id: str | None = None,
     ) -> Result:
         """Bring any command to its end; the same `command_id` again gives the same result."""
-        envelope = CommandEnvelope(
-            id=command_id or new_id(self._clock),
-            name=name,
-            actor=_actor(user_id),
-            issued_at=datetime.fromtimestamp(self._clock.wall_ns() / NS_PER_S, UTC),
-            correlation_id=correlation_id,
-            data=data,
-        )
-        return await self._open_assembly().commands.execute(envelope, Origin.LIBRARY)
+        message = {
+            "id": str(command_id or new_id(self._clock)),
+            "name": name,
+            "actor": _actor(user_id),
+            "issued_at": rfc3339(self._clock.wall_ns()),
+            "correlation_id": correlation_id,
+            "data": data,
+        }
+        with self._parts.use() as assembly:
+            limits = assembly.settings
+            try:
+                envelope = read_command(_payload(message), name, limits.bear, limits.commands)
+            except EnvelopeRejected as rejection:
+                return await assembly.commands.refuse(refusal_of(rejection, Origin.LIBRARY))
+            return await assembly.commands.execute(envelope, Origin.LIBRARY)
 
     # Queries
 
@@ -248,26 +231,42 @@ class CQRSService:
 
     async def ask(self, name: str, data: dict[str, Any], user_id: str | None = None) -> Answer:
         """Ask any query."""
-        envelope = QueryEnvelope(
-            id=new_id(self._clock), name=name, actor=_actor(user_id), data=data
-        )
-        return await self._open_assembly().queries.ask(envelope, Origin.LIBRARY)
+        message = {
+            "id": str(new_id(self._clock)),
+            "name": name,
+            "actor": _actor(user_id),
+            "data": data,
+        }
+        with self._parts.use() as assembly:
+            limits = assembly.settings
+            try:
+                envelope = read_query(_payload(message), name, limits.bear, limits.commands)
+            except EnvelopeRejected as rejection:
+                return refused_answer(rejection)
+            return await assembly.queries.ask(envelope, Origin.LIBRARY)
 
     async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Build the read models anew from the log, while everything goes on."""
-        await self._open_assembly().read_models.rebuild(progress)
-
-    def _open_assembly(self) -> Assembly:
-        if self._assembly is None:
-            raise ServiceClosed
-        return self._assembly
+        with self._parts.use() as assembly:
+            await assembly.read_models.rebuild(progress)
 
 
 OPTIONS = frozenset({"user_id", "command_id", "correlation_id"})
 
 
-def _actor(user_id: str | None) -> Actor:
-    return PROGRAM if user_id is None else Actor(id=user_id, role="parent")
+def _actor(user_id: str | None) -> dict[str, str]:
+    return PROGRAM if user_id is None else {"id": user_id, "role": "parent"}
+
+
+def _payload(message: dict[str, Any]) -> bytes:
+    """Write a message as it would cross the border, so that the same limits hold for it."""
+    try:
+        return json.dumps(message).encode()
+    except (TypeError, ValueError, RecursionError):
+        rejection = CommandRejected("invalid", "data holds something that JSON has not", "data")
+        raise EnvelopeRejected(
+            rejection, message_id=UUID(message["id"]), name=None, correlation_id=None
+        ) from None
 
 
 def _dates(from_date: datetime | None, to_date: datetime | None) -> dict[str, str]:

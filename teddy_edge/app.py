@@ -80,13 +80,13 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
     """Build the parts, bring their states up to the log, and run them until `stop` is set."""
     topics = Topics(settings.bear)
     notifier = Notifier()
-    async with assembled(settings, clock) as core:
+    async with notifier.starting(), assembled(settings, clock) as core:
         log, commands, queries = core.log, core.commands, core.queries
-        cursor = await asyncio.to_thread(Cursor.open, settings.cursor_file, log.epoch)
+        cursor = core.cursor
         uplink = Uplink(log, cursor, topics, settings.sync)
         state = StatePublisher(core.read_models, topics, settings.sync, clock)
         presence = Presence(topics, lambda: _facts(settings, log, clock))
-        inbox = MqttInput(commands, queries, topics, settings)
+        inbox = MqttInput(commands, queries, topics, settings, clock)
         link = MqttLink(
             settings.broker,
             f"teddy-{settings.bear}",
@@ -111,14 +111,13 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
             "api": api.run(),
             "readiness": _say_ready(notifier, api, buttons),
         }
-        await run_until_one_ends(tasks, stop)
-        notifier.notify("STOPPING=1")
+        await run_until_one_ends(tasks, stop, stopping=lambda: notifier.notify("STOPPING=1"))
 
 
 async def _say_ready(notifier: Notifier, api: LocalApi, buttons: Buttons) -> None:
     await api.ready.wait()
     await buttons.ready.wait()
-    notifier.notify("READY=1")
+    notifier.say_ready()
     logger.info("ready")
     await notifier.keep_alive()
 
@@ -167,8 +166,9 @@ class View:
         seq = max(first_seq, self._log.first_seq)
         while True:
             await self._log.wait_beyond(seq - 1)
+            last_seq = self._log.last_seq
             batch = await asyncio.to_thread(self._log.read, seq, READ_RECORDS_MAX, READ_BYTES_MAX)
             for stored in batch:
                 record = decode_record(stored.seq, stored.data_class, stored.body)
                 yield cloud_event(record, self._settings.bear)
-                seq = stored.seq + 1
+            seq = batch[-1].seq + 1 if batch else last_seq + 1  # nothing: it is lost

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,17 +226,25 @@ class BackgroundAssembly:
             self._stop.set()
             await self._owner
 
-    @contextlib.contextmanager
-    def use(self) -> Iterator[Assembly]:
+    @contextlib.asynccontextmanager
+    async def use(self) -> AsyncIterator[Assembly]:
         """Give the parts, which stay open until the end of the use; raises `ServiceClosed`."""
-        if self._assembly is None or not self._lives_here():
-            raise ServiceClosed from self._death()
+        if self._is_ending():
+            assert self._owner is not None
+            await asyncio.wait([self._owner])  # what it ends of is known then
+        assembly = self.opened()
         self._uses += 1
         try:
-            yield self._assembly
+            yield assembly
         finally:
             self._uses -= 1
             self._idle.set()
+
+    def opened(self) -> Assembly:
+        """Give the parts as long as they are open; raises `ServiceClosed`."""
+        if self._assembly is None or not self._lives_here():
+            raise ServiceClosed from self._death()
+        return self._assembly
 
     async def _own(self, opened: asyncio.Future[None]) -> None:
         async with assembled(self._settings(), self._clock) as assembly:
@@ -263,6 +271,12 @@ class BackgroundAssembly:
             and owner.get_loop() is asyncio.get_running_loop()
         )
 
+    def _is_ending(self) -> bool:
+        has_opened = self._opened is not None and self._opened.done()
+        return has_opened and self._assembly is None and self._lives_here()
+
     def _death(self) -> BaseException | None:
-        is_dead = self._owner is not None and self._owner.done() and not self._owner.cancelled()
-        return self._owner.exception() if is_dead and self._owner is not None else None
+        """What the task ended of, where it is over and was not told to end."""
+        if self._owner is None or not self._owner.done() or self._owner.cancelled():
+            return None
+        return self._owner.exception()

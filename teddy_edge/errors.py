@@ -11,6 +11,7 @@
     │   ├── LogFormatUnsupported  written by a newer version; not damage
     │   ├── LogNotFound           the path holds no log
     │   ├── LogDamaged            bytes that fail their checksum, with segment and offset
+    │   ├── LogBehindCloud        the cloud has stored more than there is
     │   ├── LogPoisoned           a write or fsync failed; nothing more is acknowledged
     │   ├── LogClosed             the log was closed; nothing can be appended
     │   ├── LogOverloaded         no room in the queue before the deadline
@@ -164,6 +165,18 @@ class LogDamaged(LogError):
         self.expected = expected
         self.found = found
         super().__init__(f"{path} at byte {offset_bytes}: expected {expected}, found {found}")
+
+
+class LogBehindCloud(LogError):
+    """The cloud has stored more of this log than there is: its end was lost.
+
+    The next start gives no number again that the cloud knows.
+    """
+
+    def __init__(self, last_seq: int, confirmed_seq: int) -> None:
+        self.last_seq = last_seq
+        self.confirmed_seq = confirmed_seq
+        super().__init__(f"the log ends at {last_seq}; the cloud has stored up to {confirmed_seq}")
 
 
 class LogPoisoned(LogError):

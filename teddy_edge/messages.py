@@ -49,7 +49,7 @@ Role = Literal["parent", "guardian", "maker", "support", "device"]
 class Message(BaseModel):
     """Immutable; an unknown field is an error, since a misspelt one would be lost in silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Origin(enum.StrEnum):
@@ -171,7 +171,7 @@ FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 _SENTENCES = {
     "missing": "is missing",
-    "extra_forbidden": "is not a known field",
+    "extra_forbidden": "has a field that is not known",
     "dict_type": "should be a map",
     "model_type": "should be a map",
 }
@@ -183,7 +183,10 @@ def rejection_of(error: ValidationError, prefix: str = "") -> CommandRejected:
     `prefix` is the path of the validated part, as in `data`.
     """
     detail = error.errors(include_url=False, include_input=False)[0]
-    field = dotted_path(prefix, *detail["loc"])
+    location = detail["loc"]
+    if detail["type"] == "extra_forbidden":  # the name of the field is the sender's own text
+        location = location[:-1]
+    field = dotted_path(prefix, *location)
     sentence = _SENTENCES.get(detail["type"]) or _without_value(detail["type"], detail["msg"])
     return CommandRejected("invalid", f"{field or 'the message'} {sentence}", field)
 

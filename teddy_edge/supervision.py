@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
+
+EXTEND_S = 10
 
 
 class Notifier:
@@ -18,6 +21,7 @@ class Notifier:
         watchdog_us = int(environ.get("WATCHDOG_USEC", "0"))
         self.watchdog_s = watchdog_us / 1_000_000 / 2
         """How often to say that we live: twice as often as systemd asks; 0 for never."""
+        self._extending: asyncio.Task[None] | None = None
 
     def notify(self, *states: str) -> None:
         """Send states such as `READY=1`. Raises OSError where systemd's socket is gone."""
@@ -25,6 +29,26 @@ class Notifier:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.sendto("\n".join(states).encode(), self._address)
+
+    @contextlib.asynccontextmanager
+    async def starting(self) -> AsyncIterator[None]:
+        """Ask for more time, again and again, until `say_ready`: a long log takes a while."""
+        self._extending = asyncio.create_task(self._extend(), name="start takes longer")
+        try:
+            yield
+        finally:
+            self._extending.cancel()
+
+    def say_ready(self) -> None:
+        """Say that the daemon does its work."""
+        if self._extending is not None:
+            self._extending.cancel()
+        self.notify("READY=1")
+
+    async def _extend(self) -> None:
+        while True:
+            self.notify(f"EXTEND_TIMEOUT_USEC={2 * EXTEND_S * 1_000_000}")
+            await asyncio.sleep(EXTEND_S)
 
     async def keep_alive(self) -> None:
         """Feed the watchdog for as long as the event loop turns."""
@@ -35,23 +59,29 @@ class Notifier:
 
 
 async def run_until_one_ends(
-    tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event
+    tasks: Mapping[str, Coroutine[Any, Any, None]],
+    stop: asyncio.Event,
+    stopping: Callable[[], None] = lambda: None,
 ) -> None:
     """Run named tasks until `stop` is set or one of them ends; then cancel them all.
 
     None of the tasks may end by itself: the first that does raises `TaskEnded`, or its own error.
+    `stopping` is called before they are cancelled; what fails then is raised too.
     """
     running = [asyncio.create_task(work, name=name) for name, work in tasks.items()]
-    stopping = asyncio.create_task(stop.wait(), name="stop")
+    stop_asked = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*running, stop_asked], return_when=asyncio.FIRST_COMPLETED)
         ended = [task for task in running if task.done()]
+        stopping()
     finally:
-        for task in [*running, stopping]:
+        for task in [*running, stop_asked]:
             task.cancel()
-        await asyncio.gather(*running, stopping, return_exceptions=True)
+        await asyncio.gather(*running, stop_asked, return_exceptions=True)
+    for task in [*ended, *running]:
+        if not task.cancelled():
+            task.result()
     for task in ended:
-        task.result()
         raise TaskEnded(task.get_name())
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from teddy_edge.clock import Clock
-from teddy_edge.errors import CommandExpired
+from teddy_edge.errors import CommandExpired, CommandRejected, RecordTooLarge
 from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.events import (
     Cause,
@@ -24,7 +24,7 @@ from teddy_edge.events import (
     Record,
     encode_event,
 )
-from teddy_edge.messages import Actor, CommandEnvelope, ErrorDetail, Refusal, Result
+from teddy_edge.messages import Actor, CommandEnvelope, ErrorDetail, Origin, Refusal, Result
 
 COMMAND_STREAM = "commands"
 
@@ -56,8 +56,8 @@ class Journal:
         self._clock = clock
         self._apply = apply
         self._finished_max = finished_max
-        self._finished: OrderedDict[UUID, Result] = OrderedDict()
-        self._in_flight: dict[UUID, asyncio.Future[Result]] = {}
+        self._finished: OrderedDict[UUID, _Finished] = OrderedDict()
+        self._in_flight: dict[UUID, asyncio.Future[_Finished]] = {}
 
     def replay(self, record: Record) -> None:
         """Take a record from the log at start: move the aggregates, remember a command's end."""
@@ -67,14 +67,27 @@ class Journal:
         self._apply(event)
         result = _result_of(record, event)
         if result is not None:
-            self._remember(result)
+            cause = record.cause
+            sender = Sender(result.name, cause.actor_id, cause.actor_role)
+            self._remember(_Finished(result, sender))
 
-    async def earlier_result(self, command_id: UUID) -> Result | None:
-        """Give the result of a command that came before, waiting until it is on the card."""
-        result = self._finished.get(command_id)
-        if result is None and command_id in self._in_flight:
-            result = await asyncio.shield(self._in_flight[command_id])
-        return None if result is None else result.model_copy(update={"duplicate": True})
+    async def wait_for_room(self) -> None:
+        """Return once the log takes more; raises as `EventLog.wait_for_room` does."""
+        await self._log.wait_for_room()
+
+    async def earlier_result(self, envelope: CommandEnvelope) -> Result | None:
+        """Give the result of a command that came before, waiting until it is on the card.
+
+        Raises `CommandRejected` where its id was used for another command, or by somebody else.
+        """
+        finished = self._finished.get(envelope.id)
+        if finished is None and envelope.id in self._in_flight:
+            finished = await asyncio.shield(self._in_flight[envelope.id])
+        if finished is None:
+            return None
+        if finished.sender != _sender(envelope.name, envelope.actor):
+            raise CommandRejected("id_reused", "the id was used for another command before", "id")
+        return finished.result.model_copy(update={"duplicate": True})
 
     async def record(self, envelope: CommandEnvelope, decide: Callable[[], Decided]) -> Result:
         """Decide and append; gives the result once it is on the card.
@@ -83,13 +96,18 @@ class Journal:
         and a duplicate that arrived meanwhile finds the first.
         """
         await self._log.wait_for_room()
-        if self._is_known(envelope.id):
-            return await self._known_result(envelope.id)
+        earlier = await self.earlier_result(envelope)
+        if earlier is not None:
+            return earlier
         decided = decide()
         cause = _cause(envelope.id, envelope.correlation_id, envelope.actor)
         events = [(event, decided.stream) for event in decided.events]
         done = CommandDone(name=envelope.name, data=dict(decided.data))
-        durable = self._append([*events, (done, COMMAND_STREAM)], cause)
+        try:
+            durable = self._append([*events, (done, COMMAND_STREAM)], cause)
+        except RecordTooLarge as error:
+            sentence = f"what it asks to remember is over {error.record_bytes_max} bytes"
+            raise CommandRejected("too_large", sentence, "data") from error
         result = Result(
             command_id=envelope.id,
             name=envelope.name,
@@ -98,43 +116,44 @@ class Journal:
             data=dict(decided.data),
             correlation_id=envelope.correlation_id,
         )
-        return await self._finish(result, durable)
+        return await self._finish(result, _sender(envelope.name, envelope.actor), durable)
+
+    async def refuse_command(
+        self, envelope: CommandEnvelope, origin: Origin, rejection: CommandRejected
+    ) -> Result:
+        """Refuse a command whose envelope could be read; see `refuse`.
+
+        One that was ended before keeps its end, whatever is wrong with it today.
+        """
+        await self._log.wait_for_room()
+        if rejection.code != "id_reused":
+            earlier = await self.earlier_result(envelope)
+            if earlier is not None:
+                return earlier
+        refusal = Refusal.of(envelope, origin, rejection)
+        return await self.refuse(refusal, envelope.actor)
 
     async def refuse(self, refusal: Refusal, actor: Actor | None = None) -> Result:
         """Record a refusal, without what was in the command; gives the result once it is durable.
 
-        A command id that ended before keeps its end: a second refusal gives the first again, and
-        where the first was done, the refusal is recorded beside it.
+        Where the id ended before, the refusal is recorded beside that end and does not replace it.
         """
         await self._log.wait_for_room()
         command_id = refusal.command_id
-        if command_id is not None and self._is_known(command_id):
-            earlier = await self._known_result(command_id)
-            if earlier.status != "done":
-                return earlier
-        rejection = refusal.rejection
-        status = "expired" if isinstance(rejection, CommandExpired) else "rejected"
-        event = CommandRefused(
-            name=refusal.name,
-            status=status,
-            origin=refusal.origin.value,
-            code=rejection.code,
-            message=rejection.message,
-            field=rejection.field,
-        )
         is_first = command_id is not None and not self._is_known(command_id)
+        event = _refused(refusal)
         cause = _cause(command_id if is_first else None, refusal.correlation_id, actor)
         durable = self._append([(event, COMMAND_STREAM)], cause)
         result = Result(
             command_id=command_id,
             name=refusal.name,
-            status=status,
+            status=_status(event),
             seq=0,
-            error=ErrorDetail.of(rejection),
+            error=ErrorDetail.of(refusal.rejection),
             correlation_id=refusal.correlation_id,
         )
         if is_first:
-            return await self._finish(result, durable)
+            return await self._finish(result, _sender(refusal.name, actor), durable)
         return result.model_copy(update={"seq": await durable})
 
     async def note(self, event: Event, stream: str) -> int:
@@ -152,15 +171,19 @@ class Journal:
             self._apply(event)
         return durable
 
-    async def _finish(self, result: Result, durable: asyncio.Future[int]) -> Result:
+    async def _finish(self, result: Result, sender: Sender, durable: asyncio.Future[int]) -> Result:
         assert result.command_id is not None
-        finished: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        finished: asyncio.Future[_Finished] = asyncio.get_running_loop().create_future()
         self._in_flight[result.command_id] = finished
-        durable.add_done_callback(lambda done: self._settle(result, done, finished))
-        return await asyncio.shield(finished)
+        durable.add_done_callback(lambda done: self._settle(result, sender, done, finished))
+        return (await asyncio.shield(finished)).result
 
     def _settle(
-        self, result: Result, durable: asyncio.Future[int], finished: asyncio.Future[Result]
+        self,
+        result: Result,
+        sender: Sender,
+        durable: asyncio.Future[int],
+        finished: asyncio.Future[_Finished],
     ) -> None:
         """Runs when the card has answered, whether or not anybody still waits."""
         assert result.command_id is not None
@@ -172,23 +195,51 @@ class Journal:
         if error is not None:
             finished.set_exception(error)
             return
-        final = result.model_copy(update={"seq": durable.result()})
-        self._remember(final)
-        finished.set_result(final)
+        end = _Finished(result.model_copy(update={"seq": durable.result()}), sender)
+        self._remember(end)
+        finished.set_result(end)
 
     def _is_known(self, command_id: UUID) -> bool:
         return command_id in self._finished or command_id in self._in_flight
 
-    async def _known_result(self, command_id: UUID) -> Result:
-        result = await self.earlier_result(command_id)
-        assert result is not None
-        return result
-
-    def _remember(self, result: Result) -> None:
-        assert result.command_id is not None
-        self._finished[result.command_id] = result
+    def _remember(self, end: _Finished) -> None:
+        assert end.result.command_id is not None
+        self._finished[end.result.command_id] = end
         while len(self._finished) > self._finished_max:
             self._finished.popitem(last=False)
+
+
+class Sender(NamedTuple):
+    """What must be the same when an id comes again: the command's name and who sent it."""
+
+    name: str | None
+    actor_id: str | None
+    actor_role: str | None
+
+
+class _Finished(NamedTuple):
+    result: Result
+    sender: Sender
+
+
+def _sender(name: str | None, actor: Actor | None) -> Sender:
+    return Sender(name, None, None) if actor is None else Sender(name, actor.id, actor.role)
+
+
+def _refused(refusal: Refusal) -> CommandRefused:
+    rejection = refusal.rejection
+    return CommandRefused(
+        name=refusal.name,
+        status="expired" if isinstance(rejection, CommandExpired) else "rejected",
+        origin=refusal.origin.value,
+        code=rejection.code,
+        message=rejection.message,
+        field=rejection.field,
+    )
+
+
+def _status(event: CommandRefused) -> Literal["rejected", "expired"]:
+    return "expired" if event.status == "expired" else "rejected"
 
 
 def _cause(command_id: UUID | None, correlation_id: str | None, actor: Actor | None) -> Cause:
@@ -216,7 +267,7 @@ def _result_of(record: Record, event: Event) -> Result | None:
         return Result(
             command_id=command_id,
             name=event.name,
-            status="expired" if event.status == "expired" else "rejected",
+            status=_status(event),
             seq=record.seq,
             error=ErrorDetail(code=event.code, message=event.message, field=event.field),
             correlation_id=correlation_id,

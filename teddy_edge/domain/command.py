@@ -12,7 +12,7 @@ from teddy_edge.messages import Origin
 class Part(BaseModel):
     """A part of a command: immutable, checked when made, without unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Command(Part):

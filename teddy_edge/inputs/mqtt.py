@@ -7,9 +7,11 @@ makes the broker deliver again, and the bus answers the duplicate with the same 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
+from teddy_edge.clock import Clock
 from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, LogOverloaded
 from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
 from teddy_edge.inputs.ports import Commands, Queries
@@ -27,13 +29,20 @@ class MqttInput:
     """Turns messages into commands and queries, and sends back what they came to."""
 
     def __init__(
-        self, commands: Commands, queries: Queries, topics: Topics, settings: Settings
+        self,
+        commands: Commands,
+        queries: Queries,
+        topics: Topics,
+        settings: Settings,
+        clock: Clock,
     ) -> None:
         self._commands = commands
         self._queries = queries
         self._topics = topics
         self._bear = settings.bear
         self._limits = settings.commands
+        self._retry_s = settings.log.queue_timeout_s
+        self._clock = clock
 
     def subscriptions(self) -> Sequence[Subscription]:
         """Say what to subscribe to."""
@@ -49,13 +58,15 @@ class MqttInput:
 
     async def _end_of(self, incoming: Incoming) -> Result:
         """Bring a command to its end, however long the card takes; the broker keeps it so long."""
+        received_ns = self._clock.monotonic_ns()
         while True:
             try:
-                return await self._execute(incoming)
+                return await self._execute(incoming, received_ns)
             except LogOverloaded as error:
-                logger.warning("the card does not keep up", extra={"queued": error.queued_records})
+                logger.warning("the card takes no command", extra={"reason": str(error)})
+                await asyncio.sleep(self._retry_s)
 
-    async def _execute(self, incoming: Incoming) -> Result:
+    async def _execute(self, incoming: Incoming, received_ns: int) -> Result:
         name = last_level(incoming.topic)
         try:
             envelope = read_command(incoming.payload, name, self._bear, self._limits)
@@ -63,7 +74,7 @@ class MqttInput:
             return await self._commands.refuse(refusal_of(rejection, Origin.MQTT))
         if incoming.retain:
             return await self._commands.refuse(Refusal.of(envelope, Origin.MQTT, _retained()))
-        return await self._commands.execute(envelope, Origin.MQTT)
+        return await self._commands.execute(envelope, Origin.MQTT, received_ns)
 
     async def _on_query(self, connection: Connection, incoming: Incoming) -> None:
         answer = await self._answer(incoming)

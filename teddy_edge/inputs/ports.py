@@ -11,8 +11,13 @@ from teddy_edge.messages import Answer, CommandEnvelope, Origin, QueryEnvelope, 
 class Commands(Protocol):
     """The command bus."""
 
-    async def execute(self, envelope: CommandEnvelope, origin: Origin) -> Result:
-        """Bring a command to its end; the result is on the card when this returns."""
+    async def execute(
+        self, envelope: CommandEnvelope, origin: Origin, received_ns: int | None = None
+    ) -> Result:
+        """Bring a command to its end; the result is on the card when this returns.
+
+        `received_ns` is when it came, on the monotonic clock; by default now.
+        """
 
     async def refuse(self, refusal: Refusal) -> Result:
         """Record the rejection of something that never became an envelope."""

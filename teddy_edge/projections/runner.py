@@ -11,12 +11,14 @@ from teddy_edge.errors import ReadModelError
 from teddy_edge.eventlog import EventLog, StoredRecord
 from teddy_edge.events import decode_record
 from teddy_edge.projections.rows import Projection, Row
-from teddy_edge.projections.store import ReadModelStore
+from teddy_edge.projections.store import RowsInMemory, RowStore
 from teddy_edge.settings import ProjectionSettings
 
 logger = logging.getLogger("teddy_edge.projections")
 
 READ_BYTES_MAX = 1024 * 1024
+FAULTS_MAX = 2
+"""Faults of the store after which the rows stay in memory until the next start."""
 
 
 class _Change:
@@ -41,7 +43,7 @@ class ChildProjectionManager:
     def __init__(
         self,
         log: EventLog,
-        store: ReadModelStore,
+        store: RowStore,
         projections: Sequence[Projection],
         settings: ProjectionSettings,
         clock: Clock,
@@ -58,7 +60,10 @@ class ChildProjectionManager:
         self._catching_up = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._rebuilding = asyncio.Lock()
+        self._faults = 0
         self.position = 0
+        self.lacking: str | None = None
+        """Why the rows may be fewer than the log's records make; None where they are not."""
 
     async def open(self) -> None:
         """Open the rows, or build them anew where they are damaged, foreign or of another log."""
@@ -66,12 +71,10 @@ class ChildProjectionManager:
             await self._store.open()
             at = await self._store.position()
         except ReadModelError as error:
-            logger.warning("read models are built anew", extra={"reason": error.what})
-            await self._store.discard()
+            await self._start_afresh(error.what)
             at = {}
         if at and not self._continues(at):
-            logger.warning("read models are built anew", extra={"reason": "another log or version"})
-            await self._store.discard()
+            await self._start_afresh("they are of another log, or of another version")
             at = {}
         self.position = self._written_position = int(at.get("seq", 0))
         await self._catch_up(write=True)
@@ -81,7 +84,15 @@ class ChildProjectionManager:
         self._listeners.append(listener)
 
     async def get(self, key: str) -> Row | None:
-        """Give a row as of `position`."""
+        """Give a row as of `position`, or later. A fault of the store is mended on the way."""
+        store = self._store
+        try:
+            return await self._get(key)
+        except ReadModelError as error:
+            await self._mend(store, error)
+            return await self._get(key)
+
+    async def _get(self, key: str) -> Row | None:
         if key in self._unwritten:
             return self._unwritten[key]
         return await self._store.get(key)
@@ -113,7 +124,11 @@ class ChildProjectionManager:
         """Write what changed, once in `write_window_s`, for ever."""
         while True:
             await asyncio.sleep(self._settings.write_window_s)
-            await self._write()
+            store = self._store
+            try:
+                await self._write()
+            except ReadModelError as error:
+                await self._mend(store, error)
 
     async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Build all rows anew beside the ones in use, and take them into use when they are ready.
@@ -139,9 +154,39 @@ class ChildProjectionManager:
             listener(changed)
 
     async def close(self) -> None:
-        """Write what changed and close the store."""
-        await self._write()
-        await self._store.close()
+        """Write what changed and close the store; what cannot be written is built anew later."""
+        try:
+            await self._write()
+        except ReadModelError as error:
+            logger.warning("read models are not written", extra={"reason": error.what})
+        finally:
+            await self._store.close()
+
+    async def _mend(self, store: RowStore, error: ReadModelError) -> None:
+        """Build all rows anew after a fault, unless somebody has done so since."""
+        async with self._catching_up:
+            if store is self._store:
+                await self._start_afresh(error.what)
+                await self._follow(write=False)
+
+    async def _start_afresh(self, reason: str) -> None:
+        """Throw all rows away; a store that had a fault before is given up for the memory."""
+        logger.warning("read models are built anew", extra={"reason": reason})
+        self.lacking = "the read models are being built anew"
+        async with self._writing:
+            given_up, self._store = self._store, self._next_store()
+            await given_up.close()
+            try:
+                await self._store.discard()
+            except ReadModelError as error:
+                logger.warning("read models stay in memory", extra={"reason": error.what})
+                self._store = RowsInMemory()
+            self._unwritten = {}
+            self.position = self._written_position = 0
+
+    def _next_store(self) -> RowStore:
+        self._faults += 1
+        return self._store.reopened() if self._faults <= FAULTS_MAX else RowsInMemory()
 
     def _continues(self, at: Row) -> bool:
         """Tell whether rows that stand at a position belong to this log and these rules."""
@@ -155,27 +200,35 @@ class ChildProjectionManager:
     async def _catch_up(self, *, write: bool = False) -> None:
         """Include what the log holds now, and no more: whoever waits for it has a turn then."""
         async with self._catching_up:
-            last_seq = self._log.last_seq
-            if self.position < last_seq:
-                self._behind_since_ns = self._clock.monotonic_ns()
-            while self.position < last_seq:
-                batch = await asyncio.to_thread(
-                    self._log.read,
-                    self.position + 1,
-                    self._settings.batch_records_max,
-                    READ_BYTES_MAX,
-                )
-                await self._include(batch, last_seq)
-                if write:
-                    await self._write()
-            self._behind_since_ns = None
+            try:
+                await self._follow(write=write)
+            except ReadModelError as error:
+                await self._start_afresh(error.what)
+                await self._follow(write=False)
+
+    async def _follow(self, *, write: bool) -> None:
+        last_seq = self._log.last_seq
+        if self.position < last_seq:
+            self._behind_since_ns = self._clock.monotonic_ns()
+        while self.position < self._log.last_seq:
+            batch = await asyncio.to_thread(
+                self._log.read,
+                self.position + 1,
+                self._settings.batch_records_max,
+                READ_BYTES_MAX,
+            )
+            await self._include(batch, last_seq)
+            if write:
+                await self._write()
+        self._behind_since_ns = None
+        self.lacking = None
 
     async def _include(self, batch: Sequence[StoredRecord], last_seq: int) -> None:
         """Apply a batch; the rows and the position change together, seen from the event loop.
 
         An empty batch says that the records up to `last_seq` are lost.
         """
-        change = _Change(self.get)
+        change = _Change(self._get)
         for stored in batch:
             record = decode_record(stored.seq, stored.data_class, stored.body)
             for projection in self._projections:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import diskcache
 import msgpack
@@ -25,6 +26,8 @@ from teddy_edge.errors import ReadModelError
 from teddy_edge.projections.rows import Row
 
 T = TypeVar("T")
+
+logger = logging.getLogger("teddy_edge.projections")
 
 POSITION_KEY = "@position"
 DATABASE = "cache.db"
@@ -77,6 +80,90 @@ class MsgpackDisk(diskcache.Disk):  # type: ignore[misc]
         return ReadModelError(Path(self._directory), what)
 
 
+class RowStore(Protocol):
+    """Where rows are kept. Each call may raise `ReadModelError`."""
+
+    async def open(self) -> None:
+        """Make ready."""
+
+    async def discard(self) -> None:
+        """Delete all rows and make ready."""
+
+    async def position(self) -> Row:
+        """Give what the last `write` said of its position; empty where nothing was written."""
+
+    async def get(self, key: str) -> Row | None:
+        """Give a row."""
+
+    async def keys(self) -> list[str]:
+        """Give the keys of all rows."""
+
+    async def write(self, rows: Mapping[str, Row], position: Row) -> None:
+        """Write rows and their position, all or none."""
+
+    async def close(self) -> None:
+        """Let go of everything; never fails."""
+
+    def reopened(self) -> RowStore:
+        """Give a new store in the same place, for when this one was closed."""
+
+    def sibling(self) -> RowStore:
+        """Give a store beside this one, for rows that are built anew."""
+
+    async def replace_with_sibling(self) -> None:
+        """Take the rows of the sibling, which must be closed, instead of these."""
+
+
+class RowsInMemory:
+    """Keeps rows while the daemon runs: for a card that keeps none."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+        self._position: Row = {}
+        self._sibling: RowsInMemory | None = None
+
+    async def open(self) -> None:
+        """See `RowStore`."""
+
+    async def discard(self) -> None:
+        """See `RowStore`."""
+        self._rows, self._position = {}, {}
+
+    async def position(self) -> Row:
+        """See `RowStore`."""
+        return self._position
+
+    async def get(self, key: str) -> Row | None:
+        """See `RowStore`."""
+        return self._rows.get(key)
+
+    async def keys(self) -> list[str]:
+        """See `RowStore`."""
+        return list(self._rows)
+
+    async def write(self, rows: Mapping[str, Row], position: Row) -> None:
+        """See `RowStore`."""
+        self._rows.update(rows)
+        self._position = position
+
+    async def close(self) -> None:
+        """See `RowStore`."""
+
+    def reopened(self) -> RowStore:
+        """See `RowStore`."""
+        return self
+
+    def sibling(self) -> RowStore:
+        """See `RowStore`."""
+        self._sibling = RowsInMemory()
+        return self._sibling
+
+    async def replace_with_sibling(self) -> None:
+        """See `RowStore`."""
+        assert self._sibling is not None
+        self._rows, self._position = self._sibling._rows, self._sibling._position
+
+
 class ReadModelStore:
     """Rows by key, and the position they stand at, written together or not at all."""
 
@@ -90,7 +177,11 @@ class ReadModelStore:
         """Open or create the files, mode 0700. Raises `ReadModelError` where they are not ours."""
         await self._run(self._open)
 
-    def sibling(self) -> ReadModelStore:
+    def reopened(self) -> RowStore:
+        """See `RowStore`."""
+        return ReadModelStore(self._directory, self._row_bytes_max)
+
+    def sibling(self) -> RowStore:
         """Give a store beside this one, for rows that are built anew."""
         return ReadModelStore(self._sibling_directory, self._row_bytes_max)
 
@@ -120,8 +211,11 @@ class ReadModelStore:
 
     async def close(self) -> None:
         """Close the files and end the thread."""
-        await self._run(self._close)
-        self._thread.shutdown()
+        try:
+            await self._run(self._close)
+        except ReadModelError as error:
+            logger.warning("read models are not closed", extra={"reason": error.what})
+        self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         guarded = functools.partial(self._guard, work, *arguments)
@@ -130,13 +224,14 @@ class ReadModelStore:
     def _guard(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
             return work(*arguments)
-        except (sqlite3.Error, diskcache.Timeout) as error:
-            raise ReadModelError(self._directory, f"sqlite: {error}") from error
+        except (sqlite3.Error, diskcache.Timeout, OSError) as error:
+            raise ReadModelError(self._directory, f"{type(error).__name__}: {error}") from error
         except (ValueError, msgpack.UnpackException) as error:
             raise ReadModelError(self._directory, "a row that is not msgpack") from error
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.chmod(0o700)
         if (self._directory / DATABASE).exists():
             self._refuse_foreign()
         self._cache = diskcache.Cache(

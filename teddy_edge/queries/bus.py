@@ -60,6 +60,7 @@ class ReadModels(Protocol):
     """What the bus asks of the read models."""
 
     position: int
+    lacking: str | None
 
     async def get(self, key: str) -> Row | None:
         """Give a row."""
@@ -166,7 +167,7 @@ class QueryBus:
         try:
             return handler, handler.query_type.model_validate(envelope.data)
         except ValidationError as error:
-            raise rejection_of(error, prefix="data") from error
+            raise rejection_of(error, prefix="data") from None  # it repeats the data
 
     def _check_rate(self, actor: Actor) -> None:
         wait_s = self._limit.wait_s(f"{actor.role}:{actor.id}")
@@ -183,7 +184,7 @@ class QueryBus:
         data: dict[str, Any] | None = None,
         error: ErrorDetail | None = None,
     ) -> Answer:
-        lacking = self._incomplete_because()
+        lacking = self._read_models.lacking or self._incomplete_because()
         return Answer(
             query_id=envelope.id,
             name=envelope.name,

@@ -57,12 +57,13 @@ class StatePublisher:
 
     async def _payload(self, key: str) -> bytes:
         """Say the row and how current it is; nothing, which clears it, for a deactivated child."""
+        position = self._read_models.position
         row = await self._read_models.get(key)
         child = await self._read_models.get(f"child/{key.partition('/')[2]}")
         if row is None or (child is not None and not child["is_active"]):
             return b""
         state = {
-            "seq": self._read_models.position,
+            "seq": position,
             "published_at": rfc3339(self._clock.wall_ns()),
             "clock_trust": self._clock.trust().value,
             "data": row,

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from teddy_edge.errors import LogBehindCloud
 from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.mqtt_link import Connection, Incoming
 from teddy_edge.settings import SyncSettings
@@ -22,6 +23,9 @@ from teddy_edge.sync.wire import CONTENT_TYPE, batch_of, encode_batch
 from teddy_edge.topics import Topics
 
 logger = logging.getLogger("teddy_edge.sync")
+
+AHEAD_MAX = 100_000_000
+"""How far the cloud may be ahead of a log that lost its end; more is no such thing."""
 
 
 class Confirmation(BaseModel):
@@ -44,6 +48,7 @@ class Uplink:
         self._topics = topics
         self._settings = settings
         self._changed = asyncio.Event()
+        self._moving = asyncio.Lock()
 
     @property
     def confirmed_seq(self) -> int:
@@ -58,13 +63,17 @@ class Uplink:
         except ValidationError:
             logger.warning("not a confirmation", extra={"topic": incoming.topic})
             return
-        if confirmation.epoch != self._log.epoch or confirmation.seq > self._log.last_seq:
+        last_seq = self._log.last_seq
+        if confirmation.epoch != self._log.epoch or confirmation.seq > last_seq + AHEAD_MAX:
             facts = {"epoch": str(confirmation.epoch), "seq": confirmation.seq}
             logger.warning("a confirmation of another log", extra=facts)
             return
         if confirmation.seq > self._cursor.seq:
-            await asyncio.to_thread(self._cursor.move, confirmation.seq)
+            async with self._moving:
+                await asyncio.to_thread(self._cursor.move, confirmation.seq)
             self._changed.set()
+        if confirmation.seq > last_seq:
+            raise LogBehindCloud(last_seq, confirmation.seq)
 
     async def run(self, connection: Connection) -> None:
         """Send for as long as the connection lives."""
@@ -85,7 +94,7 @@ class Uplink:
         while True:
             self._changed.clear()
             window.confirm(self._cursor.seq)
-            waiting = self._log.last_seq - window.sent_seq
+            waiting = self._log.last_seq - window.read_seq
             if waiting > 0 and len(window.unconfirmed) < self._settings.batches_in_flight_max:
                 if waiting < self._settings.batch_records_max:
                     await asyncio.sleep(self._settings.batch_wait_s)
@@ -107,12 +116,16 @@ class Uplink:
         return True
 
     async def _send_batch(self, connection: Connection, window: _Window) -> None:
+        last_seq = self._log.last_seq
         stored = await asyncio.to_thread(
             self._log.read,
-            window.sent_seq + 1,
+            window.read_seq + 1,
             self._settings.batch_records_max,
             self._settings.batch_bytes_max,
         )
+        if not stored:  # all of it is lost: the next batch says so
+            window.read_seq = last_seq
+            return
         batch = batch_of(self._log.epoch, stored, window.sent_seq)
         await connection.publish(
             self._topics.events, encode_batch(batch), content_type=CONTENT_TYPE
@@ -130,13 +143,16 @@ class _Window:
 
     def __init__(self, confirmed_seq: int) -> None:
         self.sent_seq = confirmed_seq
+        self.read_seq = confirmed_seq
+        """As `sent_seq`, and beyond it where the records behind it are lost."""
         self.unconfirmed: deque[_Unconfirmed] = deque()
 
     def sent(self, last_seq: int) -> None:
-        self.sent_seq = last_seq
+        self.sent_seq = self.read_seq = last_seq
         self.unconfirmed.append(_Unconfirmed(last_seq, asyncio.get_running_loop().time()))
 
     def confirm(self, seq: int) -> None:
         self.sent_seq = max(self.sent_seq, seq)
+        self.read_seq = max(self.read_seq, seq)
         while self.unconfirmed and self.unconfirmed[0].last_seq <= seq:
             self.unconfirmed.popleft()

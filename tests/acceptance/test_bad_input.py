@@ -56,7 +56,7 @@ READABLE = {
     "an unknown command": (changed(name="fly"), "unknown_command", "name"),
     "a wrong type": (changed(data={**EMMA, "age": "7"}), "invalid", "data.age"),
     "a missing field": (without("actor"), "invalid", "actor"),
-    "an unknown field": (changed(priority=1), "invalid", "priority"),
+    "an unknown field": (changed(priority=1), "invalid", None),
     "a missing field of the data": (changed(data={}), "invalid", "data.parent_id"),
     "another bear's": (changed(aud="bear-002"), "wrong_bear", "aud"),
     "another name than the topic's": (changed(name="press_button"), "name_mismatch", "name"),

@@ -113,9 +113,10 @@ async def open_box(
     allow_unsigned: bool = True,
     keep_words: bool = True,
     clock: FakeClock | None = None,
+    record_bytes_max: int = 128 * 1024,
 ) -> AsyncIterator[Box]:
     """A box on the log in a directory, with what the log remembers replayed."""
-    log = EventLog.open(directory, LogSettings())
+    log = EventLog.open(directory, LogSettings(record_bytes_max=record_bytes_max))
     log.start()
     box = Box(
         log,
@@ -126,5 +127,7 @@ async def open_box(
     )
     for record in records(log):
         box.journal.replay(record)
-    yield box
-    await log.close()
+    try:
+        yield box
+    finally:
+        await log.close()

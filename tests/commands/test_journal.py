@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from teddy_edge.messages import Origin
+import pytest
+
+from teddy_edge.messages import Actor, Origin
 from tests.commands.box import EMMA, open_box
 
 COMMAND_ID = UUID("01a20565-91bb-74e2-bc1f-415ccb61daf4")
@@ -80,15 +82,62 @@ async def test_a_rejection_is_recorded_without_what_was_sent(tmp_path: Path) -> 
         assert "Emma" not in str(record)
 
 
-async def test_a_done_command_stays_done_when_its_id_comes_again_with_rubbish(
+async def test_a_done_command_stays_done_whatever_comes_under_its_id(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        first = await box.send(box.envelope(command_id=COMMAND_ID))
+        again = await box.send(box.envelope(data={}, command_id=COMMAND_ID))
+        assert again == first.model_copy(update={"duplicate": True})
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_an_id_that_somebody_else_used_gives_nothing_of_theirs(
+    tmp_path: Path, restart: bool
+) -> None:
+    stranger = Actor(id="parent-666", role="parent")
+    async with open_box(tmp_path) as box:
+        first = await box.send(box.envelope(command_id=COMMAND_ID))
+        if not restart:
+            reused = await box.send(box.envelope(command_id=COMMAND_ID, actor=stranger))
+    async with open_box(tmp_path) as box:
+        if restart:
+            reused = await box.send(box.envelope(command_id=COMMAND_ID, actor=stranger))
+        assert (reused.status, reused.data) == ("rejected", {})
+        assert reused.error is not None
+        assert reused.error.code == "id_reused"
+        again = await box.send(box.envelope(command_id=COMMAND_ID))
+        assert again == first.model_copy(update={"duplicate": True})
+
+
+async def test_a_redelivered_command_keeps_its_end_when_settings_got_stricter(
     tmp_path: Path,
 ) -> None:
     async with open_box(tmp_path) as box:
         first = await box.send(box.envelope(command_id=COMMAND_ID))
-        rubbish = await box.send(box.envelope(data={}, command_id=COMMAND_ID))
+    async with open_box(tmp_path, allow_unsigned=False) as box:
         again = await box.send(box.envelope(command_id=COMMAND_ID))
-        assert rubbish.status == "rejected"
         assert again == first.model_copy(update={"duplicate": True})
+
+
+async def test_what_does_not_fit_a_record_is_rejected_in_short(tmp_path: Path) -> None:
+    async with open_box(tmp_path, record_bytes_max=1024) as box:
+        child = {**EMMA, "parent_id": "\U0001f9f8" * 128, "device_id": "\U0001f9f8" * 128}
+        result = await box.send(box.envelope(data=child))
+        assert result.error is not None
+        assert result.error.code == "too_large"
+        assert (await box.send(box.envelope())).status == "done"
+
+
+async def test_a_command_that_expires_while_the_card_is_slow_is_not_done(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        late = box.envelope(expires_in_s=10)
+        wait_for_room = box.log.wait_for_room
+
+        async def slow() -> None:
+            box.clock.advance(11)
+            await wait_for_room()
+
+        box.log.wait_for_room = slow  # type: ignore[method-assign]
+        assert (await box.send(late)).status == "expired"
 
 
 async def test_only_the_newest_results_are_remembered(tmp_path: Path) -> None:
@@ -96,8 +145,8 @@ async def test_only_the_newest_results_are_remembered(tmp_path: Path) -> None:
         envelopes = [box.envelope(data={**EMMA, "udid": f"u{n}"}) for n in range(101)]
         for envelope in envelopes:
             await box.send(envelope)
-        assert await box.journal.earlier_result(envelopes[0].id) is None
-        assert await box.journal.earlier_result(envelopes[1].id) is not None
+        assert await box.journal.earlier_result(envelopes[0]) is None
+        assert await box.journal.earlier_result(envelopes[1]) is not None
 
 
 async def test_a_sender_who_goes_away_does_not_undo_a_command(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ async def test_an_unknown_command_is_told_the_known_ones(tmp_path: Path) -> None
         ({"name": "Em\nma"}, "data.name"),
         ({"parent_id": ""}, "data.parent_id"),
         ({"udid": None}, "data.udid"),
-        ({"nickname": "Em"}, "data.nickname"),
+        ({"nickname": "Em"}, "data"),
     ],
 )
 async def test_a_wrong_field_is_named(

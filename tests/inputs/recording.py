@@ -32,7 +32,9 @@ class RecordingCommands:
         """Cleared, it lets commands wait as a slow card does."""
         self.free.set()
 
-    async def execute(self, envelope: CommandEnvelope, origin: Origin) -> Result:
+    async def execute(
+        self, envelope: CommandEnvelope, origin: Origin, received_ns: int | None = None
+    ) -> Result:
         self.begun += 1
         await self.free.wait()
         if self.error is not None:

@@ -31,11 +31,10 @@ async def open_read_models(
     store = ReadModelStore(directory, 100_000)
     read_models = ChildProjectionManager(log, store, projections, SETTINGS, FakeClock())
     await read_models.open()
-    yield read_models
-    if close:
-        await read_models.close()
-    else:
-        await store.close()
+    try:
+        yield read_models
+    finally:
+        await (read_models.close() if close else store.close())
 
 
 async def press(box: Box, button: str = "left_paw") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from teddy_edge.errors import LogBehindCloud
 from teddy_edge.eventlog import Cursor, Entry, EventLog
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.mqtt_link import MqttLink, Subscription
@@ -139,7 +140,7 @@ async def test_the_confirmed_stays_confirmed_after_a_restart(
         b'{"epoch": "x", "seq": 1}',
         b'{"epoch": "00000000-0000-0000-0000-000000000007", "seq": 1}',
         b'{"epoch": "LOG", "seq": -1}',
-        b'{"epoch": "LOG", "seq": 999}',
+        b'{"epoch": "LOG", "seq": 9000000000000000}',
     ],
 )
 async def test_what_is_no_confirmation_of_this_log_moves_nothing(
@@ -154,6 +155,23 @@ async def test_what_is_no_confirmation_of_this_log_moves_nothing(
         assert bear.uplink.confirmed_seq == 0
         await cloud.confirm(bear.log, 1)
         await bear.confirmed(1)
+
+
+async def test_a_cloud_that_has_more_than_the_log_stops_the_daemon_and_its_numbers_are_kept(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    bear = Bear(tmp_path, broker)
+    running = asyncio.create_task(bear.link.run())
+    await bear.append(1)
+    async with aiomqtt.Client(
+        "127.0.0.1", broker.port, protocol=aiomqtt.ProtocolVersion.V5
+    ) as client:
+        await Cloud(client).confirm(bear.log, 20)
+        with pytest.raises(LogBehindCloud):
+            await asyncio.wait_for(running, 10)
+    await bear.log.close()
+    cursor = Cursor.open(tmp_path / "confirmed.json", bear.log.epoch)
+    assert cursor.seq == 20
 
 
 async def test_events_recorded_without_a_broker_go_up_in_order_when_it_is_back(

@@ -66,6 +66,7 @@ class LogSettings(Section):
     queue_timeout_s: float = Field(5.0, gt=0, le=60)
     batch_bytes_max: int = Field(1024 * 1024, ge=4096, le=16 * 1024**2)
     budget_bytes: int = Field(256 * 1024**2, ge=4096, le=64 * 1024**3)
+    reserve_bytes: int = Field(4 * 1024**2, ge=0, le=1024**3)
     torn_bytes_max: int = Field(1024**2, ge=1024, le=64 * 1024**2)
     quarantine_bytes_max: int = Field(32 * 1024**2, ge=0, le=1024**3)
 

@@ -74,6 +74,9 @@ class Files(Protocol):
     def sync_directory(self, directory: Path) -> None:
         """Wait until the names in the directory are on the device."""
 
+    def free_bytes(self, directory: Path) -> int:
+        """How much can still be written to the device under a directory."""
+
     def lock(self, path: Path) -> Lock:
         """Take the lock file, or raise `LogLocked` with the pid of who has it."""
 
@@ -179,6 +182,11 @@ class SystemFiles:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def free_bytes(self, directory: Path) -> int:
+        """See `Files`."""
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
 
     def lock(self, path: Path) -> Lock:
         """See `Files`."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
-from teddy_edge.errors import LogClosed, LogOverloaded, RecordTooLarge
+from teddy_edge.errors import LogClosed, LogFull, LogOverloaded, RecordTooLarge
 from teddy_edge.eventlog.files import Files, Lock, SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
 from teddy_edge.eventlog.reader import Reader
 from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
+from teddy_edge.eventlog.reserve import Reserve, free_up
 from teddy_edge.eventlog.retention import Retained, Retention
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.survey import Gap
@@ -27,7 +29,13 @@ class EventLog:
     """An append-only log in one directory, open for writing. Made by `open`."""
 
     def __init__(
-        self, directory: Path, settings: LogSettings, files: Files, lock: Lock, recovered: Recovered
+        self,
+        directory: Path,
+        settings: LogSettings,
+        files: Files,
+        lock: Lock,
+        recovered: Recovered,
+        essential: Collection[int] | None,
     ) -> None:
         self.epoch: UUID = recovered.origin.epoch
         self.report: RecoveryReport = recovered.report
@@ -42,8 +50,12 @@ class EventLog:
             directory, recovered.origin, self._segments, files, self.report, self._guard
         )
         self._queue = WriteQueue()
+        self._essential = frozenset(essential or ())
+        reserve_bytes = 0 if essential is None else settings.reserve_bytes
+        self._reserve = Reserve(directory, files, reserve_bytes)
+        self._reserve.keep()
         self._writer = SegmentWriter(
-            directory, self.epoch, self._segments, files, settings, self._guard
+            directory, self.epoch, self._segments, files, settings, self._guard, self._reserve
         )
         self._next_seq = self._segments[-1].last_seq + 1
         self._unsettled: deque[tuple[Append, asyncio.Future[int]]] = deque()
@@ -55,11 +67,20 @@ class EventLog:
         self._failure: BaseException | None = None
 
     @classmethod
-    def open(cls, directory: Path, settings: LogSettings, files: Files | None = None) -> EventLog:
+    def open(
+        cls,
+        directory: Path,
+        settings: LogSettings,
+        files: Files | None = None,
+        *,
+        essential: Collection[int] | None = None,
+    ) -> EventLog:
         """Lock the log and recover it; makes it if it is not there. Blocks.
 
-        Raises `LogLocked` if another process has it open, `LogFormatUnsupported` if a newer version
-        wrote it, `LogPoisoned` if the card refuses what recovery must write.
+        `essential` are the data classes that may still be appended to a card that is full but for
+        the reserve; None keeps no reserve. Raises `LogLocked` if another process has it open,
+        `LogFormatUnsupported` if a newer version wrote it, `LogPoisoned` if the card refuses what
+        recovery must write.
         """
         files = files or SystemFiles()
         with contextlib.ExitStack() as undo:
@@ -68,9 +89,10 @@ class EventLog:
                 lock = files.lock(directory / LOCK_NAME)
             undo.callback(lock.release)
             with poisoning("recovery", directory):
-                recovered = Recovery(directory, settings, files).run()
+                recovered = _recover(directory, settings, files)
+                log = cls(directory, settings, files, lock, recovered, essential)
             undo.pop_all()
-        return cls(directory, settings, files, lock, recovered)
+        return log
 
     @property
     def first_seq(self) -> int:
@@ -112,13 +134,18 @@ class EventLog:
 
         Call it from the loop's thread, after `wait_for_room`. After a crash all entries of one call
         are there, or none. Raises, before anything is queued, `RecordTooLarge`, `LogOverloaded` if
-        the queue is full, `LogPoisoned` if the log has failed, `LogClosed` after `close`.
+        the queue is full, `LogFull` if the card is and no entry is essential, `LogPoisoned` if the
+        log has failed, `LogClosed` after `close`.
         """
         assert self._loop is not None, "start the log before appending"
         self._raise_failure()
         size_bytes = self._checked_size(entries)
         if not self._has_room():
             raise LogOverloaded(self._queued_records, 0)
+        if self._reserve.is_spent and not self._essential.intersection(
+            e.data_class for e in entries
+        ):
+            raise LogFull(self._directory, self._settings.reserve_bytes)
         append = Append(self._next_seq, tuple(entries), size_bytes)
         future: asyncio.Future[int] = self._loop.create_future()
         self._next_seq += len(entries)
@@ -229,3 +256,14 @@ class EventLog:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _recover(directory: Path, settings: LogSettings, files: Files) -> Recovered:
+    """Recover; where the card is full, once more with the room that the reserve held."""
+    try:
+        return Recovery(directory, settings, files).run()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    free_up(directory, files)
+    return Recovery(directory, settings, files).run()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import sys
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
-from teddy_edge.errors import LogClosed, LogFull, LogOverloaded, RecordTooLarge
+from teddy_edge.errors import LogClosed, LogFull, LogOverloaded, LogPoisoned, RecordTooLarge
 from teddy_edge.eventlog.files import Files, Lock, SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
 from teddy_edge.eventlog.reader import Reader
@@ -62,8 +62,8 @@ class EventLog:
         self._queued_records = 0
         self._queued_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: asyncio.Future[None] | None = None
         self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
         self._failure: BaseException | None = None
 
     @classmethod
@@ -111,7 +111,7 @@ class EventLog:
         The numbers between become a gap. This is for a log whose end was lost, when the cursor
         shows that it once went further. Blocks; raises `LogPoisoned`.
         """
-        assert self._running is None, "numbers are skipped before the log is started"
+        assert self._loop is None, "numbers are skipped before the log is started"
         gap = Gap(self.last_seq + 1, seq)
         if gap.record_count <= 0:
             return
@@ -122,12 +122,10 @@ class EventLog:
 
     def start(self) -> None:
         """Start the writer's thread; call once, in the running loop."""
-        assert self._running is None, "a log is started once"
+        assert self._loop is None, "a log is started once"
         self._loop = asyncio.get_running_loop()
-        executor = ThreadPoolExecutor(1, thread_name_prefix="teddy-edge-log")
-        self._running = self._loop.run_in_executor(executor, self._write_until_closed)
-        self._running.add_done_callback(self._on_writer_ended)
-        executor.shutdown(wait=False)
+        thread = threading.Thread(target=self._run_writer, name="teddy-edge-log", daemon=True)
+        thread.start()
 
     def append(self, entries: Sequence[Entry]) -> asyncio.Future[int]:
         """Number the entries and queue them; the future gives the last number once all are durable.
@@ -142,9 +140,7 @@ class EventLog:
         size_bytes = self._checked_size(entries)
         if not self._has_room():
             raise LogOverloaded(self._queued_records, 0)
-        if self._reserve.is_spent and not self._essential.intersection(
-            e.data_class for e in entries
-        ):
+        if self._reserve.is_spent and self._essential.isdisjoint(e.data_class for e in entries):
             raise LogFull(self._directory, self._settings.reserve_bytes)
         append = Append(self._next_seq, tuple(entries), size_bytes)
         future: asyncio.Future[int] = self._loop.create_future()
@@ -196,14 +192,16 @@ class EventLog:
 
     async def watch(self) -> None:
         """Return when the log was closed; raise what ended the writer, above all `LogPoisoned`."""
-        assert self._running is not None, "start the log before watching it"
-        await asyncio.shield(self._running)
+        assert self._loop is not None, "start the log before watching it"
+        await self._ended.wait()
+        if not isinstance(self._failure, LogClosed):
+            self._raise_failure()
 
     async def close(self) -> None:
         """Write what is queued, end the thread, release the lock. Raises nothing new on failure."""
         self._queue.close()
-        if self._running is not None:
-            await asyncio.wait([self._running])
+        if self._loop is not None:
+            await self._ended.wait()
         self._lock.release()
 
     def _checked_size(self, entries: Sequence[Entry]) -> int:
@@ -226,12 +224,22 @@ class EventLog:
         if self._failure is not None:
             raise self._failure
 
-    def _write_until_closed(self) -> None:
+    def _run_writer(self) -> None:
+        """The thread; a daemon, so that a process which forgets to close can still end."""
         assert self._loop is not None
+        failure: BaseException | None = None
+        try:
+            self._write_until_closed(self._loop)
+        except LogPoisoned as error:
+            failure = error
+        finally:
+            self._loop.call_soon_threadsafe(self._on_writer_ended, failure or sys.exception())
+
+    def _write_until_closed(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             while batch := self._queue.take(self._settings.batch_bytes_max):
                 self._writer.write(batch)
-                self._loop.call_soon_threadsafe(self._settle, len(batch))
+                loop.call_soon_threadsafe(self._settle, len(batch))
             self._writer.close()
         finally:
             self._writer.abandon()
@@ -245,8 +253,9 @@ class EventLog:
                 future.set_result(append.last_seq)
         self._wake()
 
-    def _on_writer_ended(self, running: asyncio.Future[None]) -> None:
-        self._failure = running.exception() or LogClosed(self._directory)
+    def _on_writer_ended(self, failure: BaseException | None) -> None:
+        self._failure = failure or LogClosed(self._directory)
+        self._ended.set()
         for _, future in self._unsettled:
             if not future.done():
                 future.set_exception(self._failure)

@@ -193,6 +193,15 @@ class SystemFiles:
         return SystemLock(path)
 
 
+def size_of(files: Files, path: Path) -> int:
+    """Give the size of a file in bytes."""
+    file = files.open(path)
+    try:
+        return file.size_bytes()
+    finally:
+        file.close()
+
+
 def read_whole(files: Files, path: Path) -> bytes:
     """Read a file from end to end, with zeros where the device cannot read it."""
     file = files.open(path)

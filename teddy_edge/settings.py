@@ -25,6 +25,17 @@ CONFIG_VARIABLE = "TEDDY_EDGE_CONFIG"
 
 BearId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ButtonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+Host = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9_:%-]{1,63}\.)*[A-Za-z0-9_:%-]{1,63}\.?$",
+        max_length=253,
+        description=(
+            "a host name or an address: parts of 1 to 63 letters, digits or -, with one dot between "
+            "them"
+        ),
+    ),
+]
 GpioPin = Annotated[int, Field(ge=0, le=27)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """Made absolute at once: the pin library may change the directory of the process later."""
@@ -39,7 +50,7 @@ class Section(BaseModel):
 class BrokerSettings(Section):
     """The MQTT broker."""
 
-    host: str = Field("localhost", pattern=r"^\S+$")
+    host: Host = "localhost"
     port: int = Field(1883, ge=1, le=65535)
     username: str | None = None
     password: SecretStr | None = None

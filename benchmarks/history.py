@@ -17,6 +17,7 @@ from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
 from teddy_edge.eventlog.recovery import Recovery
+from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.writer import Append, SegmentWriter
 from teddy_edge.settings import LogSettings
 
@@ -28,10 +29,11 @@ SETTINGS = LogSettings()
 
 def write(directory: Path, first_seq: int, last_seq: int) -> None:
     """Append up to a number, without the queue; the log is left as after a kill."""
-    recovered = Recovery(directory, SETTINGS, SystemFiles()).run()
-    guard = threading.Lock()
+    files, guard = SystemFiles(), threading.Lock()
+    recovered = Recovery(directory, SETTINGS, files).run()
     writer = SegmentWriter(
-        directory, recovered.origin.epoch, recovered.segments, SystemFiles(), SETTINGS, guard
+        directory, recovered.origin.epoch, recovered.segments, files, SETTINGS, guard,
+        Reserve(directory, files, 0),
     )  # fmt: skip
     entry = Entry(5, bytes(range(EVENT_BYTES)))
     for begin in range(first_seq, last_seq + 1, COMMIT_RECORDS):

@@ -21,6 +21,7 @@ from uuid import uuid4
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_START, Entry
 from teddy_edge.eventlog.recovery import create_segment
+from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.segment import HEADER_BYTES, Header, Segment
 from teddy_edge.eventlog.writer import Append, SegmentWriter, framed_bytes
 from teddy_edge.settings import LogSettings
@@ -103,7 +104,9 @@ def prepared(directory: Path, layout: Layout) -> tuple[SegmentWriter, Segment]:
         segment_bytes_max=SEGMENT_BYTES, allocation_bytes=layout.allocation_bytes
     )  # fmt: skip
     guard = threading.Lock()
-    return SegmentWriter(directory, epoch, [segment], files, settings, guard), segment
+    return SegmentWriter(
+        directory, epoch, [segment], files, settings, guard, Reserve(directory, files, 0)
+    ), segment
 
 
 def append_of(seq: int, entries: Sequence[Entry]) -> Append:

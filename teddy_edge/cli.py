@@ -1,4 +1,7 @@
-"""The command line: what it accepts, and how it ends. What it does is in `cli_actions`."""
+"""The command line: what it accepts, and how it ends.
+
+What it does is in `cli_actions` and `cli_log`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from teddy_edge import __version__, cli_actions
+from teddy_edge import __version__, cli_actions, cli_log
 from teddy_edge.cli_actions import EVENTS_SHOWN_FIRST, UsageError, fail
 from teddy_edge.errors import (
     EXIT_CONFIG,
@@ -33,6 +36,7 @@ examples:
                                                  a command, its data from a file
   teddy-edge query get_bear_state                a question
   teddy-edge tail                                the last ten events, then each new one
+  teddy-edge log verify                          whether the log is whole; needs no daemon
 
 The daemon is found by --socket, else TEDDY_EDGE_SOCKET, else where the service and
 `run` put its socket.
@@ -44,7 +48,7 @@ exit codes:
   69  no daemon answers
   78  the configuration is wrong
 `run` has more, for systemd: 70 a part died, 74 the card failed, 75 another daemon has the
-log open, 76 the log was written by a newer version.
+log open, 76 the log was written by a newer version. `log` has its own: see `log --help`.
 """
 
 SEND_EPILOG = """\
@@ -69,6 +73,70 @@ about a child is shown only with --json.
 examples:
   teddy-edge tail --from 1
   teddy-edge tail --json | jq .type
+"""
+
+LOG_EPILOG = """\
+Reads the log's files, also while the daemon writes them, or a copy on another machine; takes no
+lock and changes nothing. What is being written at the end, or was torn by a power cut, is no
+damage: the next start cuts it. DIRECTORY is the one of the configuration if none is given.
+
+exit codes:
+  0   what was read is whole
+  1   damage was found; each place is named with its segment, its offset and what is lost
+  2   the directory holds no log
+  74  the files cannot be read
+  76  a newer version wrote the log; it is not damaged
+"""
+
+DUMP_EPILOG = """\
+A line is: sequence number, data class, bytes of the body, time, trust in the clock, type, subject.
+What an event says about a child is shown only with --data. A jump in the numbers is a loss, and is
+named on stderr.
+
+--json prints an object on each line, a CloudEvent without its data; --data the same with data:
+  specversion id source type dataschema subject time seq dataclass clocktrust bootid monotonicns
+  correlationid causationid actor actorrole data
+Binary values are in hexadecimal. source is teddy/BEAR; for a DIRECTORY without --config it is
+teddy/log-EPOCH. A body that cannot be read gives {seq, dataclass, unreadable: BYTES}.
+
+exit codes: as in `teddy-edge log --help`
+
+examples:
+  teddy-edge log dump --from 100 --to 199
+  teddy-edge log dump --data /mnt/card/log | jq .data
+"""
+
+VERIFY_EPILOG = """\
+Every checksum and every chain value is computed again, within segments and from one to the next,
+and every number must be there.
+
+--json prints one object:
+  directory epoch whole segments records first_seq last_seq
+  defects      a list of {kind, segment, offset, bytes, first_seq, last_seq}; the numbers are those
+               lost (for altered: changed), or null
+  unfinished   null, or {segment, offset, bytes}: the end is being written, or torn
+  kept_aside   a list of {file, bytes}: what earlier starts cut off or set aside
+kind is one of
+  header   a segment's header is damaged; nothing is lost by that
+  bytes    bytes between records are no record
+  end      a finished segment breaks off
+  altered  a sound record does not continue from the one before it: someone changed it
+  cut_out  records are missing with their bytes: dropped by the budget, set aside by an earlier
+           start, or taken out by someone
+  missing  no segment holds these numbers
+  foreign  a segment is no part of this log, or unreadable as a whole
+
+exit codes: as in `teddy-edge log --help`
+"""
+
+STATS_EPILOG = """\
+--json prints one object:
+  directory epoch whole segments records bytes bytes_per_record first_seq last_seq first_time
+  last_time    null where there are no records
+  classes      for each data class: {records, bytes}; bytes of the bodies, while the bytes above
+               are those of the files
+
+exit codes: as in `teddy-edge log --help`; damage is named on stderr
 """
 
 
@@ -105,12 +173,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse; JSON may stand behind options too, where argparse would not look for it."""
+    """Parse; JSON or a directory may stand behind options too, where argparse would not look."""
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
-    is_data = len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-"))
-    if is_data and vars(arguments).get("data", "") is None:
+    is_positional = len(rest) == 1 and (rest[0] == "-" or not rest[0].startswith("-"))
+    if is_positional and vars(arguments).get("data", "") is None:
         arguments.data = rest.pop()
+    elif is_positional and vars(arguments).get("directory", "") is None:
+        arguments.directory = Path(rest.pop())
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return arguments
@@ -123,6 +193,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_daemon_commands(commands)
     _add_client_commands(commands)
+    _add_log_commands(commands)
     return parser
 
 
@@ -161,6 +232,27 @@ def _add_client_commands(commands: Any) -> None:
     )  # fmt: skip
     for parser in (status, press, send, query, tail):
         parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def _add_log_commands(commands: Any) -> None:
+    log = _add(commands, "log", None, "read the log's files, without the daemon", LOG_EPILOG)
+    actions = log.add_subparsers(metavar="ACTION", required=True)
+    dump = _add(actions, "dump", cli_log.dump, "print the records", DUMP_EPILOG)
+    verify = _add(actions, "verify", cli_log.verify, "check every byte", VERIFY_EPILOG)
+    stats = _add(actions, "stats", cli_log.stats, "say how much there is, of what", STATS_EPILOG)
+    for parser in (dump, verify, stats):
+        parser.add_argument(
+            "directory", type=Path, nargs="?", metavar="DIRECTORY", help="where the log lies"
+        )
+        _add_config(parser)
+        parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    dump.add_argument(
+        "--data", dest="show_data", action="store_true", help="print JSON with all that is said"
+    )
+    for flag, name, help_text in (("--from", "first_seq", "first"), ("--to", "last_seq", "last")):
+        dump.add_argument(
+            flag, dest=name, type=_seq, metavar="N", help=f"the {help_text} sequence number"
+        )
 
 
 def _add(

@@ -15,6 +15,7 @@
     │   ├── LogPoisoned           a write or fsync failed; nothing more is acknowledged
     │   ├── LogClosed             the log was closed; nothing can be appended
     │   ├── LogOverloaded         no room in the queue before the deadline
+    │   │   └── LogFull           no room on the card but for what is essential
     │   └── RecordTooLarge        a record over the limit
     ├── ReadModelError            rows on the card that are not ours, or are damaged
     ├── LinkError                 the MQTT connection
@@ -205,6 +206,22 @@ class LogOverloaded(LogError):
         self.timeout_s = timeout_s
         super().__init__(
             f"the log had no room for {timeout_s:g} s ({queued_records} records wait to be written)"
+        )
+
+
+class LogFull(LogOverloaded):
+    """The card has only its reserve left, and what was to be appended is not essential.
+
+    It may be sent again: retention, or whoever filled the card, may make room.
+    """
+
+    def __init__(self, directory: Path, reserve_bytes: int) -> None:
+        super().__init__(0, 0)
+        self.directory = directory
+        self.reserve_bytes = reserve_bytes
+        self.args = (
+            f"the card under {directory} is full but for the {reserve_bytes} bytes that are kept "
+            "for what is essential",
         )
 
 

@@ -36,6 +36,17 @@ ButtonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 MiddlewareName = Literal[
     "metrics", "logging", "validation", "security", "rate_limit", "dedupe", "deadline"
 ]
+Host = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9_:%-]{1,63}\.)*[A-Za-z0-9_:%-]{1,63}\.?$",
+        max_length=253,
+        description=(
+            "a host name or an address: parts of 1 to 63 letters, digits or -, with one dot between "
+            "them"
+        ),
+    ),
+]
 GpioPin = Annotated[int, Field(ge=0, le=27)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """Made absolute at once: the pin library may change the directory of the process later."""
@@ -50,7 +61,7 @@ class Section(BaseModel):
 class BrokerSettings(Section):
     """The MQTT broker."""
 
-    host: str = Field("localhost", pattern=r"^\S+$")
+    host: Host = "localhost"
     port: int = Field(1883, ge=1, le=65535)
     username: str | None = None
     password: SecretStr | None = None
@@ -77,6 +88,7 @@ class LogSettings(Section):
     queue_timeout_s: float = Field(5.0, gt=0, le=60)
     batch_bytes_max: int = Field(1024 * 1024, ge=4096, le=16 * 1024**2)
     budget_bytes: int = Field(256 * 1024**2, ge=4096, le=64 * 1024**3)
+    reserve_bytes: int = Field(4 * 1024**2, ge=0, le=1024**3)
     torn_bytes_max: int = Field(1024**2, ge=1024, le=64 * 1024**2)
     quarantine_bytes_max: int = Field(32 * 1024**2, ge=0, le=1024**3)
 

@@ -146,7 +146,7 @@ def _described(schema: Schema) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(value) for value in schema["enum"])
     if "pattern" in schema:
-        return f"text like {schema['pattern']}"
+        return str(schema.get("description", f"text like {schema['pattern']}"))
     if schema.get("type") == "array":
         return f"a list, {schema['description']}: {_described(schema['items'])}"
     if schema.get("format") == "path":

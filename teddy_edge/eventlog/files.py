@@ -74,6 +74,9 @@ class Files(Protocol):
     def sync_directory(self, directory: Path) -> None:
         """Wait until the names in the directory are on the device."""
 
+    def free_bytes(self, directory: Path) -> int:
+        """How much can still be written to the device under a directory."""
+
     def lock(self, path: Path) -> Lock:
         """Take the lock file, or raise `LogLocked` with the pid of who has it."""
 
@@ -180,9 +183,23 @@ class SystemFiles:
         finally:
             os.close(descriptor)
 
+    def free_bytes(self, directory: Path) -> int:
+        """See `Files`."""
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
+
     def lock(self, path: Path) -> Lock:
         """See `Files`."""
         return SystemLock(path)
+
+
+def size_of(files: Files, path: Path) -> int:
+    """Give the size of a file in bytes."""
+    file = files.open(path)
+    try:
+        return file.size_bytes()
+    finally:
+        file.close()
 
 
 def read_whole(files: Files, path: Path) -> bytes:

@@ -1,230 +1,201 @@
-"""Reading a log without owning it: a live one, a copied one, a damaged one. Changes nothing.
+"""Checking a log from outside: every checksum, every chain value, every number.
 
-What a writer has begun and not finished is no damage: whatever follows the last commit that is
-proven, in the last segment, counts as unfinished.
+What is wrong has a place: a segment file, an offset in it, and the records that it concerns. No
+defect is what a commit in progress, or a torn write, leaves at the end of the last segment.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
-from teddy_edge.errors import LogNotFound
-from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import Files, SystemFiles, read_bytes, read_whole
-from teddy_edge.eventlog.frame import CHAIN_UNKNOWN
-from teddy_edge.eventlog.origin import origin_of, read_origin
-from teddy_edge.eventlog.segment import (
-    HEADER_BYTES,
-    Header,
-    Segment,
-    StoredRecord,
-    assumed_header,
-    decode_header,
-    first_seq_of,
-)
-from teddy_edge.eventlog.survey import Damage, Gap, Survey, describe, survey
+from teddy_edge.eventlog.files import Files
+from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, next_chain
+from teddy_edge.eventlog.segment import HEADER_BYTES, file_name
+from teddy_edge.eventlog.snapshot import SegmentView, Snapshot
+from teddy_edge.eventlog.survey import Damage, Gap
+
+
+class Kind(enum.StrEnum):
+    """What can be wrong."""
+
+    HEADER = "header"
+    """A segment's header; costs nothing, since its name and its neighbours say the same."""
+    BYTES = "bytes"
+    """Bytes that are no sound frame, between frames."""
+    END = "end"
+    """A finished segment without the seal that it must end with."""
+    ALTERED = "altered"
+    """A sound record, or header, that does not continue from what is before it."""
+    CUT_OUT = "cut_out"
+    """A jump in the numbers between sound frames: whoever took the records out left no bytes."""
+    MISSING = "missing"
+    """No segment holds these numbers."""
+    FOREIGN = "foreign"
+    """A segment of another log, one that is there twice, or one in which nothing can be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
-    """One segment, read whole."""
+class Defect:
+    """Something that is not as the writer left it."""
 
+    kind: Kind
     path: Path
-    header_is_sound: bool
-    belongs: bool
-    """False for a segment of another log, a doubled one, one in which nothing can be read."""
-    segment: Segment
-    found: Survey
-    gaps: list[Gap]
+    """The segment file; for `MISSING` the one that would begin with the first of the records."""
+    offset_bytes: int
     size_bytes: int
-    is_last: bool
-
-    def damage(self) -> Iterator[Damage]:
-        """What is no sound frame where one must be."""
-        if not self.header_is_sound:
-            yield Damage(self.path, 0, min(HEADER_BYTES, self.size_bytes))
-        certain_bytes = self._proven_bytes() if self.is_last else self.size_bytes
-        for offset, size in self.found.holes():
-            if offset < certain_bytes:
-                yield Damage(self.path, offset, size)
-        rest_bytes = self.found.size_bytes - self.found.end_bytes
-        if rest_bytes > 0 and not self.is_last:
-            yield Damage(self.path, self.found.end_bytes, rest_bytes)
-
-    def records(self) -> Iterator[StoredRecord]:
-        """Its records, in order."""
-        expected, chain = self.segment.first_seq, self.segment.chain_before
-        for frame in self.found.frames:
-            if not frame.is_seal:
-                before = chain if frame.seq == expected else CHAIN_UNKNOWN
-                yield StoredRecord(frame.seq, frame.data_class, frame.body, before, frame.chain)
-            expected, chain = frame.seq + 1, frame.chain
-
-    def _proven_bytes(self) -> int:
-        """Where the last commit begins, the only one that may be unfinished."""
-        if not self.found.frames:
-            return HEADER_BYTES
-        proven_seq = self.found.frames[-1].proven_seq
-        proven = [f for f in self.found.frames if f.is_seal or f.seq <= proven_seq]
-        return proven[-1].end_bytes if proven else HEADER_BYTES
+    records: Gap | None
+    """The numbers that are lost, or, for `ALTERED`, the record that was changed."""
 
 
 @dataclass(slots=True)
 class Verification:
-    """What is wrong with a log, if anything."""
+    """What a log holds, and what is wrong with it, if anything."""
 
     epoch: UUID
     segment_count: int = 0
     record_count: int = 0
     first_seq: int = 0
+    """The oldest number that must be there."""
     last_seq: int = 0
-    damage: list[Damage] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    foreign: list[Path] = field(default_factory=list)
-    """Segments that are no part of this log."""
-    chain_breaks: list[int] = field(default_factory=list)
-    """Sound records that do not continue from the one before them: someone changed the log."""
+    defects: list[Defect] = field(default_factory=list)
+    unfinished: Damage | None = None
+    """At the end: a commit in progress, or a torn write that the next start will cut."""
+    kept_aside: list[tuple[Path, int]] = field(default_factory=list)
+    """What recovery has put aside, with sizes."""
 
     @property
     def is_whole(self) -> bool:
         """Whether every record is there, as it was written."""
-        return not (self.damage or self.gaps or self.foreign or self.chain_breaks)
-
-
-@dataclass(slots=True)
-class ClassStatistics:
-    """How much of one data class a log holds."""
-
-    record_count: int = 0
-    body_bytes: int = 0
-
-
-class Inspection:
-    """A look at a directory; raises `LogNotFound` if it holds no log."""
-
-    def __init__(self, directory: Path, files: Files | None = None) -> None:
-        self._directory = directory
-        self._files = files or SystemFiles()
-        try:
-            names = self._files.names(directory)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise LogNotFound(directory) from error
-        self._names = [name for name in names if first_seq_of(name) is not None]
-        headers = [self._header(name) for name in self._names]
-        origin = read_origin(self._files, directory) or origin_of(headers)
-        if origin is None or not self._names:
-            raise LogNotFound(directory)
-        self.origin = origin
+        return not self.defects
 
     @property
-    def segment_count(self) -> int:
-        """How many segments there are to read; for those who show progress."""
-        return len(self._names)
+    def gaps(self) -> list[Gap]:
+        """The numbers that have no record."""
+        return [d.records for d in self.defects if d.records and d.kind is not Kind.ALTERED]
 
-    def segments(self) -> Iterator[Inspected]:
-        """Read one segment after the other. Raises `LogFormatUnsupported`."""
-        before: Segment | None = None
-        for name in self._names:
-            try:
-                inspected = self._inspect(name, before)
-            except FileNotFoundError:  # retention took it in the meantime
-                continue
-            if inspected.belongs:
-                before = inspected.segment
-            yield inspected
-
-    def records(self, first_seq: int = 1) -> Iterator[StoredRecord]:
-        """Every sound record from a number on."""
-        for inspected in self.segments():
-            if inspected.belongs and inspected.segment.last_seq >= first_seq:
-                yield from (r for r in inspected.records() if r.seq >= first_seq)
-
-    def statistics(self) -> dict[int, ClassStatistics]:
-        """Count records and bytes of each data class."""
-        found: dict[int, ClassStatistics] = defaultdict(ClassStatistics)
-        for record in self.records():
-            found[record.data_class].record_count += 1
-            found[record.data_class].body_bytes += len(record.body)
-        return dict(sorted(found.items()))
-
-    def _header(self, name: str) -> Header | None:
-        path = self._directory / name
-        return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
-
-    def _inspect(self, name: str, before: Segment | None) -> Inspected:
-        path = self._directory / name
-        data = read_whole(self._files, path)
-        header = decode_header(path, data)
-        assumed = assumed_header(self.origin.epoch, name, before)
-        segment = Segment.empty(path, header or assumed)
-        found = survey(data, segment.salt, segment.first_seq)
-        belongs = (header is None and bool(found.frames)) or (
-            header is not None
-            and header[:2] == assumed[:2]
-            and (before is None or assumed.first_seq > before.last_seq)
-        )
-        gaps = describe(segment, found.frames)
-        return Inspected(
-            path=path,
-            header_is_sound=header is not None,
-            belongs=belongs,
-            segment=segment,
-            found=found,
-            gaps=gaps,
-            size_bytes=len(data),
-            is_last=name == self._names[-1],
-        )
+    @property
+    def chain_breaks(self) -> list[int]:
+        """The records that were changed by someone who knew how to make a checksum."""
+        altered = (d.records for d in self.defects if d.kind is Kind.ALTERED)
+        return [records.first_seq for records in altered if records]
 
 
 class Verifier:
-    """Checks a log segment by segment, so that a caller can show how far it is."""
+    """Takes the segments one after the other, so that a caller can show how far it is."""
 
-    def __init__(self, inspection: Inspection) -> None:
-        self.verification = Verification(inspection.origin.epoch)
-        self._next_seq = inspection.origin.first_seq
+    def __init__(self, snapshot: Snapshot) -> None:
+        first_seq = snapshot.origin.first_seq
+        self.verification = Verification(snapshot.origin.epoch, first_seq=first_seq)
+        self._snapshot = snapshot
+        self._next_seq = first_seq
+        self._chain = CHAIN_START if first_seq == 1 else CHAIN_UNKNOWN
+        self._open_end: Damage | None = None
+
+    def begin_at(self, first_seq: int) -> None:
+        """Expect nothing of what stands in the segments before a number."""
+        self._next_seq = max(self._next_seq, first_seq)
         self._chain = CHAIN_UNKNOWN
-        self.verification.first_seq = inspection.origin.first_seq
 
-    def take(self, inspected: Inspected) -> None:
+    def take(self, view: SegmentView) -> None:
         """Check the next segment."""
         verification = self.verification
         verification.segment_count += 1
-        if not inspected.belongs:
-            verification.foreign.append(inspected.path)
+        segment = view.segment
+        if not view.belongs:
+            self._note(Kind.FOREIGN, Damage(view.path, 0, view.size_bytes))
             return
-        segment = inspected.segment
-        verification.damage += inspected.damage()
-        if segment.first_seq > self._next_seq:
-            verification.gaps.append(Gap(self._next_seq, segment.first_seq - 1))
-        elif CHAIN_UNKNOWN not in (self._chain, segment.chain_before):
-            self._compare(self._chain, segment.chain_before, segment.first_seq)
-        verification.gaps += inspected.gaps
-        self._follow_chain(list(inspected.records()))
+        self._join(view)
+        if not view.header_is_sound:
+            header_bytes = min(HEADER_BYTES, view.size_bytes)
+            self._note(Kind.HEADER, Damage(view.path, 0, header_bytes))
+        verification.defects += _defects_between_frames(view)
+        verification.defects += _broken_links(view)
         verification.record_count += segment.record_count
         verification.last_seq = segment.last_seq
+        verification.unfinished = view.unfinished()
+        self._open_end = _open_end(view)
         self._next_seq, self._chain = segment.last_seq + 1, segment.chain
 
-    def _follow_chain(self, records: list[StoredRecord]) -> None:
-        for record in records:
-            if record.chain_before != CHAIN_UNKNOWN:
-                expected = framing.next_chain(
-                    record.chain_before, record.seq, record.data_class, record.body
-                )
-                self._compare(expected, record.chain, record.seq)
+    def finish(self) -> Verification:
+        """Say what was found, after the last segment."""
+        if self._open_end is not None:
+            self._note(Kind.END, self._open_end)
+            self._open_end = None
+        self.verification.kept_aside = self._snapshot.kept_aside()
+        return self.verification
 
-    def _compare(self, expected: bytes, chain: bytes, seq: int) -> None:
-        if expected != chain and seq not in self.verification.chain_breaks:
-            self.verification.chain_breaks.append(seq)
+    def _join(self, view: SegmentView) -> None:
+        """Check that a segment continues from the one before it."""
+        segment = view.segment
+        lost = self._lost_before(segment.first_seq)
+        if self._open_end is not None:
+            self._note(Kind.END, self._open_end, lost)
+        elif lost is not None:
+            absent = view.path.with_name(file_name(lost.first_seq))
+            self._note(Kind.MISSING, Damage(absent, 0, 0), lost)
+        elif not _may_follow(self._chain, segment.chain_before):
+            header = Damage(view.path, 0, HEADER_BYTES)
+            self._note(Kind.ALTERED, header, Gap(segment.first_seq, segment.first_seq))
+
+    def _lost_before(self, first_seq: int) -> Gap | None:
+        if first_seq <= self._next_seq:
+            return None
+        # Asked again: retention may have taken old segments while we read.
+        return _gap(max(self._next_seq, self._snapshot.first_seq_now()), first_seq - 1)
+
+    def _note(self, kind: Kind, where: Damage, records: Gap | None = None) -> None:
+        self.verification.defects.append(
+            Defect(kind, where.path, where.offset_bytes, where.size_bytes, records)
+        )
+
+
+def _may_follow(chain: bytes, chain_before: bytes) -> bool:
+    return chain == chain_before or CHAIN_UNKNOWN in (chain, chain_before)
+
+
+def _gap(first_seq: int, last_seq: int) -> Gap | None:
+    return Gap(first_seq, last_seq) if first_seq <= last_seq else None
+
+
+def _defects_between_frames(view: SegmentView) -> Iterator[Defect]:
+    end, next_seq = HEADER_BYTES, view.segment.first_seq
+    for frame in view.found.frames:
+        lost = _gap(next_seq, frame.seq - 1 + frame.is_seal)
+        hole_bytes = frame.offset_bytes - end
+        if (lost or hole_bytes) and end < view.proven_bytes:
+            kind = Kind.BYTES if hole_bytes else Kind.CUT_OUT
+            yield Defect(kind, view.path, end, hole_bytes, lost)
+        end, next_seq = frame.end_bytes, frame.seq + 1
+
+
+def _broken_links(view: SegmentView) -> Iterator[Defect]:
+    for frame, before in view.links():
+        if before == CHAIN_UNKNOWN:
+            continue
+        if next_chain(before, frame.seq, frame.data_class, frame.body) != frame.chain:
+            size_bytes = frame.end_bytes - frame.offset_bytes
+            concerned = Gap(frame.seq, frame.seq)
+            yield Defect(
+                Kind.ALTERED, view.path, frame.offset_bytes, size_bytes, concerned
+            )  # fmt: skip
+
+
+def _open_end(view: SegmentView) -> Damage | None:
+    """Where a finished segment breaks off without its seal."""
+    if view.is_last or (view.found.frames and view.found.is_sealed):
+        return None
+    end_bytes = view.found.end_bytes
+    return Damage(view.path, end_bytes, max(view.found.size_bytes - end_bytes, 0))
 
 
 def verify(directory: Path, files: Files | None = None) -> Verification:
-    """Check every byte of a log. Raises `LogNotFound`, `LogFormatUnsupported`."""
-    inspection = Inspection(directory, files)
-    verifier = Verifier(inspection)
-    for inspected in inspection.segments():
-        verifier.take(inspected)
-    return verifier.verification
+    """Check every byte of a log. Raises what `Snapshot` raises."""
+    snapshot = Snapshot(directory, files)
+    verifier = Verifier(snapshot)
+    for view in snapshot.segments():
+        verifier.take(view)
+    return verifier.finish()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from uuid import UUID
 
-from teddy_edge.errors import LogClosed, LogOverloaded, RecordTooLarge
+from teddy_edge.errors import LogClosed, LogFull, LogOverloaded, LogPoisoned, RecordTooLarge
 from teddy_edge.eventlog.files import Files, Lock, SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
 from teddy_edge.eventlog.reader import Reader
 from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
+from teddy_edge.eventlog.reserve import Reserve, free_up
 from teddy_edge.eventlog.retention import Retained, Retention
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.survey import Gap
@@ -26,7 +29,13 @@ class EventLog:
     """An append-only log in one directory, open for writing. Made by `open`."""
 
     def __init__(
-        self, directory: Path, settings: LogSettings, files: Files, lock: Lock, recovered: Recovered
+        self,
+        directory: Path,
+        settings: LogSettings,
+        files: Files,
+        lock: Lock,
+        recovered: Recovered,
+        essential: Collection[int] | None,
     ) -> None:
         self.epoch: UUID = recovered.origin.epoch
         self.report: RecoveryReport = recovered.report
@@ -41,24 +50,37 @@ class EventLog:
             directory, recovered.origin, self._segments, files, self.report, self._guard
         )
         self._queue = WriteQueue()
+        self._essential = frozenset(essential or ())
+        reserve_bytes = 0 if essential is None else settings.reserve_bytes
+        self._reserve = Reserve(directory, files, reserve_bytes)
+        self._reserve.keep()
         self._writer = SegmentWriter(
-            directory, self.epoch, self._segments, files, settings, self._guard
+            directory, self.epoch, self._segments, files, settings, self._guard, self._reserve
         )
         self._next_seq = self._segments[-1].last_seq + 1
         self._unsettled: deque[tuple[Append, asyncio.Future[int]]] = deque()
         self._queued_records = 0
         self._queued_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: asyncio.Future[None] | None = None
         self._changed = asyncio.Event()
+        self._ended = asyncio.Event()
         self._failure: BaseException | None = None
 
     @classmethod
-    def open(cls, directory: Path, settings: LogSettings, files: Files | None = None) -> EventLog:
+    def open(
+        cls,
+        directory: Path,
+        settings: LogSettings,
+        files: Files | None = None,
+        *,
+        essential: Collection[int] | None = None,
+    ) -> EventLog:
         """Lock the log and recover it; makes it if it is not there. Blocks.
 
-        Raises `LogLocked` if another process has it open, `LogFormatUnsupported` if a newer version
-        wrote it, `LogPoisoned` if the card refuses what recovery must write.
+        `essential` are the data classes that may still be appended to a card that is full but for
+        the reserve; None keeps no reserve. Raises `LogLocked` if another process has it open,
+        `LogFormatUnsupported` if a newer version wrote it, `LogPoisoned` if the card refuses what
+        recovery must write.
         """
         files = files or SystemFiles()
         with contextlib.ExitStack() as undo:
@@ -67,9 +89,10 @@ class EventLog:
                 lock = files.lock(directory / LOCK_NAME)
             undo.callback(lock.release)
             with poisoning("recovery", directory):
-                recovered = Recovery(directory, settings, files).run()
+                recovered = _recover(directory, settings, files)
+                log = cls(directory, settings, files, lock, recovered, essential)
             undo.pop_all()
-        return cls(directory, settings, files, lock, recovered)
+        return log
 
     @property
     def first_seq(self) -> int:
@@ -88,7 +111,7 @@ class EventLog:
         The numbers between become a gap. This is for a log whose end was lost, when the cursor
         shows that it once went further. Blocks; raises `LogPoisoned`.
         """
-        assert self._running is None, "numbers are skipped before the log is started"
+        assert self._loop is None, "numbers are skipped before the log is started"
         gap = Gap(self.last_seq + 1, seq)
         if gap.record_count <= 0:
             return
@@ -98,32 +121,27 @@ class EventLog:
         self.report.missing_count += gap.record_count
 
     def start(self) -> None:
-        """Start the writer's thread; call once, in the running loop.
-
-        A program may end without `close`: the thread is a daemon, and what it leaves behind is what
-        a power cut leaves.
-        """
-        assert self._running is None, "a log is started once"
+        """Start the writer's thread; call once, in the running loop."""
+        assert self._loop is None, "a log is started once"
         self._loop = asyncio.get_running_loop()
-        self._running = self._loop.create_future()
-        self._running.add_done_callback(self._on_writer_ended)
-        writing = threading.Thread(
-            target=self._write_until_closed, name="teddy-edge-log", daemon=True
-        )
-        writing.start()
+        thread = threading.Thread(target=self._run_writer, name="teddy-edge-log", daemon=True)
+        thread.start()
 
     def append(self, entries: Sequence[Entry]) -> asyncio.Future[int]:
         """Number the entries and queue them; the future gives the last number once all are durable.
 
         Call it from the loop's thread, after `wait_for_room`. After a crash all entries of one call
         are there, or none. Raises, before anything is queued, `RecordTooLarge`, `LogOverloaded` if
-        the queue is full, `LogPoisoned` if the log has failed, `LogClosed` after `close`.
+        the queue is full, `LogFull` if the card is and no entry is essential, `LogPoisoned` if the
+        log has failed, `LogClosed` after `close`.
         """
         assert self._loop is not None, "start the log before appending"
         self._raise_failure()
         size_bytes = self._checked_size(entries)
         if not self._has_room():
             raise LogOverloaded(self._queued_records, 0)
+        if self._reserve.is_spent and self._essential.isdisjoint(e.data_class for e in entries):
+            raise LogFull(self._directory, self._settings.reserve_bytes)
         append = Append(self._next_seq, tuple(entries), size_bytes)
         future: asyncio.Future[int] = self._loop.create_future()
         self._next_seq += len(entries)
@@ -174,14 +192,16 @@ class EventLog:
 
     async def watch(self) -> None:
         """Return when the log was closed; raise what ended the writer, above all `LogPoisoned`."""
-        assert self._running is not None, "start the log before watching it"
-        await asyncio.shield(self._running)
+        assert self._loop is not None, "start the log before watching it"
+        await self._ended.wait()
+        if not isinstance(self._failure, LogClosed):
+            self._raise_failure()
 
     async def close(self) -> None:
         """Write what is queued, end the thread, release the lock. Raises nothing new on failure."""
         self._queue.close()
-        if self._running is not None:
-            await asyncio.wait([self._running])
+        if self._loop is not None:
+            await self._ended.wait()
         self._lock.release()
 
     def _checked_size(self, entries: Sequence[Entry]) -> int:
@@ -204,29 +224,25 @@ class EventLog:
         if self._failure is not None:
             raise self._failure
 
-    def _write_until_closed(self) -> None:
+    def _run_writer(self) -> None:
+        """The thread; a daemon, so that a process which forgets to close can still end."""
         assert self._loop is not None
-        with contextlib.ExitStack() as stack:
-            stack.push(self._tell_the_end)
-            stack.callback(self._writer.abandon)
+        failure: BaseException | None = None
+        try:
+            self._write_until_closed(self._loop)
+        except LogPoisoned as error:
+            failure = error
+        finally:
+            self._loop.call_soon_threadsafe(self._on_writer_ended, failure or sys.exception())
+
+    def _write_until_closed(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
             while batch := self._queue.take(self._settings.batch_bytes_max):
                 self._writer.write(batch)
-                self._loop.call_soon_threadsafe(self._settle, len(batch))
+                loop.call_soon_threadsafe(self._settle, len(batch))
             self._writer.close()
-
-    def _tell_the_end(self, _: object, error: BaseException | None, __: object) -> bool:
-        """Hand the loop whatever ended the writer; a loop that is closed waits for nothing."""
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._end, error)
-        return True
-
-    def _end(self, error: BaseException | None) -> None:
-        assert self._running is not None
-        if error is None:
-            self._running.set_result(None)
-        else:
-            self._running.set_exception(error)
+        finally:
+            self._writer.abandon()
 
     def _settle(self, append_count: int) -> None:
         for _ in range(append_count):
@@ -237,8 +253,9 @@ class EventLog:
                 future.set_result(append.last_seq)
         self._wake()
 
-    def _on_writer_ended(self, running: asyncio.Future[None]) -> None:
-        self._failure = running.exception() or LogClosed(self._directory)
+    def _on_writer_ended(self, failure: BaseException | None) -> None:
+        self._failure = failure or LogClosed(self._directory)
+        self._ended.set()
         for _, future in self._unsettled:
             if not future.done():
                 future.set_exception(self._failure)
@@ -248,3 +265,14 @@ class EventLog:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+
+def _recover(directory: Path, settings: LogSettings, files: Files) -> Recovered:
+    """Recover; where the card is full, once more with the room that the reserve held."""
+    try:
+        return Recovery(directory, settings, files).run()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    free_up(directory, files)
+    return Recovery(directory, settings, files).run()

@@ -16,7 +16,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import NEW, Files, read_bytes, read_whole, write_whole
+from teddy_edge.eventlog.files import NEW, Files, read_bytes, read_whole, size_of, write_whole
 from teddy_edge.eventlog.frame import CHAIN_START, SEAL_BYTES
 from teddy_edge.eventlog.origin import Origin, origin_of, read_origin, write_origin
 from teddy_edge.eventlog.segment import (
@@ -181,12 +181,8 @@ class Recovery:
 
     def _from_seal(self, path: Path, header: Header) -> Segment | None:
         """Know a finished segment by its last bytes, however many records it holds."""
-        file = self._files.open(path)
-        try:
-            size_bytes = file.size_bytes()
-            data = file.read(max(size_bytes - SEAL_BYTES, 0), SEAL_BYTES)
-        finally:
-            file.close()
+        size_bytes = size_of(self._files, path)
+        data = read_bytes(self._files, path, max(size_bytes - SEAL_BYTES, 0), SEAL_BYTES)
         segment = Segment.empty(path, header)
         seal = framing.decode(data, 0, segment.salt)
         if seal is None or not seal.is_seal:
@@ -276,9 +272,7 @@ class Recovery:
         names = self._files.names(self._directory)
         left_bytes = self._settings.quarantine_bytes_max
         for name in reversed([n for n in names if n.endswith((TORN, DAMAGED))]):
-            file = self._files.open(self._directory / name)
-            left_bytes -= file.size_bytes()
-            file.close()
+            left_bytes -= size_of(self._files, self._directory / name)
             if left_bytes < 0:
                 self._files.remove(self._directory / name)
                 self._files.sync_directory(self._directory)

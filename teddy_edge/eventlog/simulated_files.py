@@ -24,6 +24,8 @@ class SimulatedFiles:
         self.journal: list[Change] = []
         self.fault: Callable[[str, Path], OSError | None] = _no_fault
         """Called before each operation with its name and path; what it gives is raised."""
+        self.capacity_bytes = 1 << 40
+        """A write that would need more fails with ENOSPC."""
         self._contents: dict[int, bytearray] = {}
         self._names: dict[Path, int] = {}
         self._locked: set[Path] = set()
@@ -111,6 +113,11 @@ class SimulatedFiles:
         """See `Files`."""
         self._check("sync_directory", directory)
         self._record(Change("sync_directory", directory))
+
+    def free_bytes(self, directory: Path) -> int:
+        """See `Files`; what no name leads to any more is free."""
+        del directory
+        return self.capacity_bytes - sum(len(self._contents[i]) for i in self._names.values())
 
     def lock(self, path: Path) -> Lock:
         """See `Files`."""
@@ -209,6 +216,9 @@ class SimulatedFile:
     def write(self, offset_bytes: int, data: bytes) -> None:
         """See `File`."""
         self._check("write")
+        growth_bytes = offset_bytes + len(data) - len(self._content)
+        if growth_bytes > self._files.free_bytes(self._path.parent):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         self._do(Change("write", self._path, self._inode, offset_bytes, data))
 
     def truncate(self, size_bytes: int) -> None:

@@ -19,6 +19,7 @@ from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import File, Files
 from teddy_edge.eventlog.frame import FIRST, FRAME_BYTES_MIN, LAST, POSITION_MAX, SEAL_BYTES, Entry
 from teddy_edge.eventlog.recovery import create_segment
+from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.segment import Header, Segment
 from teddy_edge.settings import LogSettings
 
@@ -88,7 +89,7 @@ class SegmentWriter:
 
     def __init__(
         self, directory: Path, epoch: UUID, segments: list[Segment], files: Files,
-        settings: LogSettings, guard: threading.Lock,
+        settings: LogSettings, guard: threading.Lock, reserve: Reserve,
     ) -> None:  # fmt: skip
         self._directory = directory
         self._epoch = epoch
@@ -96,6 +97,7 @@ class SegmentWriter:
         self._files = files
         self._settings = settings
         self._guard = guard
+        self._reserve = reserve
         self._file: File | None = None
         self._allocated_bytes = 0
         self._has_unsealed = False
@@ -146,6 +148,8 @@ class SegmentWriter:
         frames, notes = self._encode(part)
         file = self._open()
         with poisoning("write", segment.path):
+            if segment.end_bytes + sum(map(len, frames)) > self._allocated_bytes:
+                self._reserve.keep()
             file.write(segment.end_bytes, self._with_room_ahead(segment.end_bytes, frames))
         with poisoning("fdatasync", segment.path):
             file.sync()

@@ -112,7 +112,8 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
             try:
-                await asyncio.wait_for(self._process.wait(), STOP_TIMEOUT_S)
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await self._process.wait()
             except TimeoutError:
                 self._process.kill()
         await self._process.wait()

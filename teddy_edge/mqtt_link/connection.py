@@ -115,7 +115,7 @@ class OneConnection:
         finally:
             entering.cancel()
             self._paho.on_log = None  # else paho formats a line for every packet
-        if isinstance(failure, aiomqtt.MqttError):
+        if isinstance(failure, aiomqtt.MqttError | ValueError):  # a host that is no name, too
             failure = could_not_connect(self._settings, str(failure))
         if failure is not None:
             raise failure

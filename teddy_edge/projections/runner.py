@@ -210,7 +210,7 @@ class ChildProjectionManager:
         last_seq = self._log.last_seq
         if self.position < last_seq:
             self._behind_since_ns = self._clock.monotonic_ns()
-        while self.position < self._log.last_seq:
+        while self.position < last_seq:
             batch = await asyncio.to_thread(
                 self._log.read,
                 self.position + 1,

@@ -110,7 +110,8 @@ class Uplink:
             waited_s = asyncio.get_running_loop().time() - window.unconfirmed[0].sent_at_s
             timeout_s = max(0.0, self._settings.confirm_timeout_s - waited_s)
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
         except TimeoutError:
             return False
         return True

@@ -17,20 +17,24 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
 import msgpack
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from teddy_edge.errors import WireError
 from teddy_edge.eventlog import StoredRecord, next_chain
 
-VERSION = 1
-CONTENT_TYPE = "application/vnd.teddy.events+msgpack+zlib"
-KEYS = {
-    *("v", "epoch", "first_seq", "last_seq", "lost_before"),
-    *("chain_before", "chain_after", "records"),
-}
+VERSION: Final = 1
+CONTENT_TYPE: Final = "application/vnd.teddy.events+msgpack+zlib"
+RECORDS_MAX: Final = 10_000
+"""As many as a bear may be set to send at once."""
+
+SequenceNumber = Annotated[int, Field(ge=1, le=2**63 - 1)]
+DataClass = Annotated[int, Field(ge=0, le=255)]
+Chain = Annotated[bytes, Field(min_length=16, max_length=16)]
+NoChain = Annotated[bytes, Field(max_length=0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,10 @@ class EventBatch:
 
     def verify(self) -> None:
         """Recompute the chain; raises `WireError` where it does not come out."""
-        if not self.chain_before and self.lost_before and len(self.records) == 1:
-            return
+        if not self.chain_before:
+            if self.lost_before and len(self.records) == 1:
+                return
+            raise WireError(f"no chain value before {self.first_seq}")
         chain = self.chain_before
         for record in self.records:
             chain = next_chain(chain, record.seq, record.data_class, record.body)
@@ -105,46 +111,66 @@ def encode_batch(batch: EventBatch) -> bytes:
     return zlib.compress(cast(bytes, msgpack.packb(content)))
 
 
+class _Content(BaseModel):
+    """The map, with nothing converted: text is no number and a number is no bytes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    v: Annotated[int, Field(ge=VERSION, le=VERSION)]
+    epoch: Annotated[bytes, Field(min_length=16, max_length=16)]
+    first_seq: SequenceNumber
+    last_seq: SequenceNumber
+    lost_before: Annotated[int, Field(ge=0)]
+    chain_before: Chain | NoChain
+    chain_after: Chain
+    records: Annotated[tuple[tuple[DataClass, bytes], ...], Field(min_length=1)]
+
+
 def decode_batch(payload: bytes, bytes_max: int) -> EventBatch:
-    """Read a payload of at most `bytes_max` once unpacked; raises `WireError` if it is not one."""
-    content = _unpack(payload, bytes_max)
-    if not isinstance(content, dict) or set(content) != KEYS or content["v"] != VERSION:
-        raise WireError(f"not a batch of version {VERSION}")
+    """Read a payload of at most `bytes_max` once unpacked; raises `WireError` if it is not one.
+
+    The error repeats nothing of the payload, which may hold what a child said.
+    """
     try:
-        return _batch(content)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise WireError(f"a batch with a field of the wrong kind: {error}") from error
+        content = _Content.model_validate(_unpack(payload, bytes_max))
+    except ValidationError:
+        raise WireError(f"not a batch of version {VERSION}") from None
+    return _batch(content)
 
 
 def _unpack(payload: bytes, bytes_max: int) -> Any:
     inflater = zlib.decompressobj()
     try:
         unpacked = inflater.decompress(payload, bytes_max)
-    except zlib.error as error:
-        raise WireError(f"not zlib: {error}") from error
+    except zlib.error:
+        raise WireError("not zlib") from None
     if not inflater.eof or inflater.unused_data:
         raise WireError(f"a batch that is cut off, or over {bytes_max} bytes")
     try:
-        return msgpack.unpackb(unpacked)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise WireError("not msgpack") from error
+        return msgpack.unpackb(
+            unpacked,
+            use_list=False,
+            max_array_len=RECORDS_MAX,
+            max_map_len=len(_Content.model_fields),  # so that none stands there twice
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.UnpackException):
+        raise WireError("not msgpack") from None
 
 
-def _batch(content: dict[str, Any]) -> EventBatch:
-    first_seq, last_seq = int(content["first_seq"]), int(content["last_seq"])
-    records = [
-        WireRecord(seq, int(data_class), bytes(body))
-        for seq, (data_class, body) in enumerate(content["records"], start=first_seq)
-    ]
-    lost_before = int(content["lost_before"])
-    if not records or last_seq != records[-1].seq or not 0 <= lost_before < first_seq:
-        raise ValueError("records and sequence numbers don't match")
+def _batch(content: _Content) -> EventBatch:
+    last_seq = content.first_seq + len(content.records) - 1
+    if content.last_seq != last_seq or content.lost_before >= content.first_seq:
+        raise WireError("a batch whose records and sequence numbers do not match")
     return EventBatch(
-        epoch=UUID(bytes=content["epoch"]),
-        first_seq=first_seq,
+        epoch=UUID(bytes=content.epoch),
+        first_seq=content.first_seq,
         last_seq=last_seq,
-        chain_before=bytes(content["chain_before"]),
-        chain_after=bytes(content["chain_after"]),
-        records=records,
-        lost_before=lost_before,
+        chain_before=content.chain_before,
+        chain_after=content.chain_after,
+        records=[
+            WireRecord(seq, data_class, body)
+            for seq, (data_class, body) in enumerate(content.records, start=content.first_seq)
+        ],
+        lost_before=content.lost_before,
     )

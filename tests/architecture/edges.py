@@ -17,6 +17,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "socket_paths": (),
     "terminal": (),
+    "progress": (),
     "settings_report": ("errors",),
     "settings": ("errors", "settings_report", "socket_paths"),
     **dict.fromkeys(set(SHARED) - {"errors", "settings", "socket_paths", "terminal"}, SHARED),
@@ -34,7 +35,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 """What each stage may import beside itself."""
 
 COMPOSERS = frozenset(
-    {"app", "assembly", "cli", "cli_actions", "cqrs_service", "testing", "__main__"}
+    {
+        "app",
+        "assembly",
+        "cli",
+        "cli_actions",
+        "cli_log",
+        "cqrs_service",
+        "examples",
+        "testing",
+        "__main__",
+    }
 )
 """These put the stages together, so they may import all of them; no stage imports them."""
 

@@ -67,6 +67,11 @@ def wall_clock(module: Module) -> Iterator[str]:
         yield from _uses(module, WALL_CLOCKS)
 
 
+def swallowed_cancellation(module: Module) -> Iterator[str]:
+    """Yield uses of what swallows a cancellation on Python 3.11; `asyncio.timeout` does not."""
+    yield from _uses(module, frozenset({"asyncio.wait_for"}))
+
+
 def global_statement(module: Module) -> Iterator[str]:
     """Yield functions that rebind a module's name."""
     for node in module.nodes:

@@ -48,6 +48,10 @@ def test_no_handler_catches_everything() -> None:
     assert_kept(style.broad_except)
 
 
+def test_no_wait_swallows_a_cancellation() -> None:
+    assert_kept(style.swallowed_cancellation)
+
+
 def test_no_function_rebinds_a_name_of_its_module() -> None:
     assert_kept(style.global_statement)
 
@@ -89,6 +93,7 @@ BROKEN: list[tuple[Rule, str, str]] = [
     (style.broad_except, "app", "try:\n    1\nexcept Exception:\n    raise"),
     (style.broad_except, "app", "try:\n    1\nexcept (OSError, BaseException):\n    raise"),
     (style.broad_except, "app", "try:\n    1\nexcept:\n    raise"),
+    (style.swallowed_cancellation, "app", "import asyncio\nasyncio.wait_for(work, 1)"),
     (style.global_statement, "app", "def f():\n    global state\n    state = 1"),
     (style.shared_container, "app", "bears = {}"),
     (style.shared_container, "app", "import asyncio\nwork = asyncio.Queue()"),

@@ -11,9 +11,12 @@ import pytest
 from teddy_edge.errors import LogFormatUnsupported, LogNotFound
 from teddy_edge.eventlog import Entry, EventLog, Gap
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.inspection import ClassStatistics, Inspection, verify
-from teddy_edge.eventlog.segment import decode_header
+from teddy_edge.eventlog.files import File
+from teddy_edge.eventlog.inspection import Defect, Kind, verify
+from teddy_edge.eventlog.origin import read_origin, write_origin
+from teddy_edge.eventlog.segment import HEADER_BYTES, decode_header, file_name
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.snapshot import ClassStatistics, Snapshot, Statistics
 from teddy_edge.settings import LogSettings
 from tests.eventlog.histories import (
     APPEND_SIZES,
@@ -31,6 +34,13 @@ async def closed_log() -> tuple[SimulatedFiles, list[Layout]]:
     files = SimulatedFiles()
     await (await write_history(files)).close()
     return files, layouts(files)
+
+
+def statistics_of(files: SimulatedFiles) -> Statistics:
+    statistics = Statistics()
+    for view in Snapshot(DIRECTORY, files).segments():
+        statistics.take(view)
+    return statistics
 
 
 async def test_a_log_that_was_closed_and_one_that_is_open_are_whole() -> None:
@@ -59,9 +69,9 @@ async def test_every_spoilt_byte_is_found_with_its_segment_and_offset() -> None:
             assert verification.gaps == [Gap(seq, seq) for seq in lost]
             is_last_seal = segment is segments[-1] and offset >= segment.frames[-1].offset_bytes
             if not is_last_seal:
-                (damage,) = verification.damage
-                assert damage.path == segment.path
-                assert 0 <= offset - damage.offset_bytes < damage.size_bytes
+                (defect,) = verification.defects
+                assert defect.path == segment.path
+                assert 0 <= offset - defect.offset_bytes < defect.size_bytes
 
 
 async def test_looking_changes_nothing() -> None:
@@ -69,7 +79,7 @@ async def test_looking_changes_nothing() -> None:
     files.damage(segments[-1].path, segments[-1].data[:-20])
     before = {name: files.content(DIRECTORY / name) for name in files.names(DIRECTORY)}
     verify(DIRECTORY, files)
-    Inspection(DIRECTORY, files).statistics()
+    statistics_of(files)
     assert {name: files.content(DIRECTORY / name) for name in files.names(DIRECTORY)} == before
 
 
@@ -110,14 +120,17 @@ async def test_a_segment_of_another_log_is_named() -> None:
     _, others = await closed_log()
     files.damage(segments[1].path, others[1].data)
     verification = verify(DIRECTORY, files)
-    assert verification.foreign == [segments[1].path]
-    assert verification.gaps == [Gap(segments[1].seqs[0], segments[1].seqs[-1])]
+    lost = Gap(segments[1].seqs[0], segments[1].seqs[-1])
+    assert verification.defects == [
+        Defect(Kind.FOREIGN, segments[1].path, 0, len(others[1].data), None),
+        Defect(Kind.MISSING, segments[1].path, 0, 0, lost),
+    ]
 
 
 async def test_records_are_given_from_any_number_on() -> None:
     files, _ = await closed_log()
     for first_seq in (1, 7, LAST, LAST + 1):
-        records = list(Inspection(DIRECTORY, files).records(first_seq))
+        records = list(Snapshot(DIRECTORY, files).records(first_seq))
         assert [record.seq for record in records] == list(range(first_seq, LAST + 1))
         assert [record.body for record in records] == [body_of(record.seq) for record in records]
 
@@ -127,10 +140,13 @@ async def test_statistics_count_each_data_class() -> None:
     log = EventLog.open(DIRECTORY, LogSettings(), files)
     log.start()
     await log.append([Entry(1, b"12345"), Entry(6, b"1"), Entry(6, b"22")])
-    assert Inspection(DIRECTORY, files).statistics() == {
-        1: ClassStatistics(1, 5),
-        6: ClassStatistics(2, 3),
-    }
+    statistics = statistics_of(files)
+    assert statistics.classes == {1: ClassStatistics(1, 5), 6: ClassStatistics(2, 3)}
+    assert (statistics.segment_count, statistics.record_count) == (1, 3)
+    assert statistics.first is not None
+    assert statistics.last is not None
+    assert (statistics.first.seq, statistics.last.body) == (1, b"22")
+    assert statistics.size_bytes == len(files.content(DIRECTORY / file_name(1)))
     await log.close()
 
 
@@ -165,3 +181,132 @@ async def test_a_log_under_load_is_always_whole(tmp_path: Path) -> None:
         assert verification.is_whole
     await log.close()
     assert verify(tmp_path).record_count == 2400
+
+
+async def test_a_log_that_breaks_off_is_unfinished_and_not_damaged() -> None:
+    files = SimulatedFiles()
+    await write_history(files)
+    *before, last = layouts(files)
+    for end in range(HEADER_BYTES, len(last.data) + 1):
+        torn = files.copy()
+        torn.damage(last.path, last.data[:end])
+        verification = verify(DIRECTORY, torn)
+        assert verification.is_whole
+        kept = [frame for frame in last.records if frame.end_bytes <= end]
+        unfinished = verification.unfinished
+        unfinished_bytes = 0 if unfinished is None else unfinished.size_bytes
+        whole_bytes = kept[-1].end_bytes if kept else HEADER_BYTES
+        assert verification.last_seq <= (kept[-1].seq if kept else before[-1].seqs[-1])
+        content_bytes = len(last.data[:end].rstrip(b"\0"))
+        assert unfinished_bytes >= content_bytes - whole_bytes
+
+
+async def test_a_finished_segment_that_breaks_off_is_damaged_where_it_breaks_off() -> None:
+    files, segments = await closed_log()
+    finished = segments[0]
+    for frame in finished.frames:
+        cut = files.copy()
+        cut.damage(finished.path, finished.data[: frame.offset_bytes])
+        lost = None if frame.is_seal else Gap(frame.seq, finished.seqs[-1])
+        assert verify(DIRECTORY, cut).defects == [
+            Defect(Kind.END, finished.path, frame.offset_bytes, 0, lost)
+        ]
+
+
+async def test_a_segment_that_is_gone_is_named_with_its_records() -> None:
+    files, segments = await closed_log()
+    for gone in segments[:-1]:
+        left = files.copy()
+        left.remove(gone.path)
+        lost = Gap(gone.seqs[0], gone.seqs[-1])
+        assert verify(DIRECTORY, left).defects == [Defect(Kind.MISSING, gone.path, 0, 0, lost)]
+
+
+async def test_records_that_were_cut_out_with_their_bytes_are_missed() -> None:
+    files, segments = await closed_log()
+    segment = segments[0]
+    gone = segment.records[1]
+    data = segment.data[: gone.offset_bytes] + segment.data[gone.end_bytes :]
+    files.damage(segment.path, data)
+    assert verify(DIRECTORY, files).defects == [
+        Defect(Kind.CUT_OUT, segment.path, gone.offset_bytes, 0, Gap(gone.seq, gone.seq))
+    ]
+
+
+async def test_what_recovery_put_aside_is_listed() -> None:
+    files = SimulatedFiles()
+    await write_history(files)
+    last = layouts(files)[-1]
+    files.damage(last.path, last.data[: last.frames[-1].end_bytes] + b"torn")
+    started = files.reopened()
+    log = EventLog.open(DIRECTORY, LogSettings(), started)
+    verification = verify(DIRECTORY, started)
+    await log.close()
+    assert verification.is_whole
+    assert verification.kept_aside == [(log.report.torn_file, 4)]
+
+
+class EarlyReader(SimulatedFiles):
+    """The first read of a file shows a record as it was before it was written."""
+
+    def __init__(self, files: SimulatedFiles, path: Path, offset_bytes: int, size_bytes: int):
+        super().__init__()
+        self._under = files
+        self._path = path
+        self._hidden = (offset_bytes, size_bytes)
+        self._seen = 0
+
+    def names(self, directory: Path) -> list[str]:
+        return self._under.names(directory)
+
+    def open(self, path: Path, *, writable: bool = False) -> File:
+        self._seen += path == self._path
+        if path != self._path or self._seen != 2:  # the first look reads the header only
+            return self._under.open(path, writable=writable)
+        early = self._under.copy()
+        content = bytearray(early.content(path))
+        offset, size = self._hidden
+        content[offset : offset + size] = bytes(size)
+        early.damage(path, bytes(content))
+        return early.open(path)
+
+
+async def test_a_page_that_was_read_before_it_was_written_is_no_damage() -> None:
+    files = SimulatedFiles()
+    await write_history(files)
+    last = layouts(files)[-1]
+    for frame in last.frames:
+        size_bytes = frame.end_bytes - frame.offset_bytes
+        early = EarlyReader(files, last.path, frame.offset_bytes, size_bytes)
+        verification = verify(DIRECTORY, early)
+        assert verification.is_whole
+        assert verification.last_seq == LAST
+
+
+class RetainingReader(SimulatedFiles):
+    """While the first segment is looked for, retention takes it."""
+
+    def __init__(self, files: SimulatedFiles, gone: Path, first_seq: int) -> None:
+        super().__init__()
+        self._under = files
+        self._gone = gone
+        self._first_seq = first_seq
+
+    def names(self, directory: Path) -> list[str]:
+        return self._under.names(directory)
+
+    def open(self, path: Path, *, writable: bool = False) -> File:
+        if path == self._gone and path.name in self._under.names(DIRECTORY):
+            origin = read_origin(self._under, DIRECTORY)
+            assert origin is not None
+            write_origin(self._under, DIRECTORY, origin._replace(first_seq=self._first_seq))
+            self._under.remove(path)
+        return self._under.open(path, writable=writable)
+
+
+async def test_a_segment_that_retention_takes_meanwhile_is_not_missed() -> None:
+    files, segments = await closed_log()
+    first_kept = segments[1].seqs[0]
+    verification = verify(DIRECTORY, RetainingReader(files, segments[0].path, first_kept))
+    assert verification.is_whole
+    assert verification.record_count == LAST - first_kept + 1

@@ -169,3 +169,20 @@ async def test_closing_writes_what_is_queued_and_refuses_what_comes_later(tmp_pa
     await watching
     with pytest.raises(LogClosed):
         log.append(entries(b"too late"))
+
+
+def test_a_process_that_dies_without_closing_its_log_ends(tmp_path: Path) -> None:
+    dying = f"""
+import asyncio
+from pathlib import Path
+from teddy_edge.eventlog import EventLog
+from teddy_edge.settings import LogSettings
+
+async def main():
+    EventLog.open(Path({str(tmp_path)!r}), LogSettings()).start()
+    raise SystemExit(7)
+
+asyncio.run(main())
+"""
+    result = subprocess.run([sys.executable, "-c", dying], timeout=60, check=False)
+    assert result.returncode == 7

@@ -30,9 +30,9 @@ MUTANTS = [
         "acknowledge before fsync",
         "log.py",
         """                self._writer.write(batch)
-                self._loop.call_soon_threadsafe(self._settle, len(batch))
+                loop.call_soon_threadsafe(self._settle, len(batch))
 """,
-        """                self._loop.call_soon_threadsafe(self._settle, len(batch))
+        """                loop.call_soon_threadsafe(self._settle, len(batch))
                 self._writer.write(batch)
 """,
         "test_faults.py test_power_loss.py",
@@ -158,6 +158,41 @@ MUTANTS = [
         "origin = Origin(uuid4(), 1)",
         "origin = read_origin(self._files, self._directory) or Origin(uuid4(), 1)",
         "test_damage.py: nothing_survives",
+    ),
+    Mutant(
+        "remove segments before saying where the log begins",
+        "retention.py",
+        "        write_origin(self._files, self._directory, self._origin)\n",
+        "",
+        "test_retention.py",
+    ),
+    Mutant(
+        "drop what is not confirmed and must stay",
+        "retention.py",
+        "if excess_bytes <= 0 or segment.last_seq > confirmed_seq:",
+        "del confirmed_seq\n            if excess_bytes <= 0:",
+        "test_retention.py",
+    ),
+    Mutant(
+        "read on in a file that retention has replaced",
+        "reader.py",
+        "return records if self._is_current(segment) else None",
+        "return records",
+        "test_retention.py",
+    ),
+    Mutant(
+        "show what retention took while reading as a gap",
+        "reader.py",
+        "if records and seq < begins_at:",
+        "if begins_at < 0:",
+        "test_retention.py",
+    ),
+    Mutant(
+        "take a full card's reserve for a command that can wait",
+        "log.py",
+        "self._essential.isdisjoint(e.data_class for e in entries)",
+        "(not entries)",
+        "test_reserve.py",
     ),
 ]
 

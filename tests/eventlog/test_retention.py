@@ -7,6 +7,7 @@ import errno
 import threading
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -181,3 +182,46 @@ async def test_readers_and_the_writer_go_on_meanwhile(tmp_path: Path, droppable:
     stopped.set()
     assert await reading > 0
     await log.close()
+
+
+async def read_while(
+    log: EventLog, files: SimulatedFiles, nth: int, *args: Any, first_seq: int = 1
+) -> list[int]:
+    """Read, and run retention when a segment is opened for the nth time."""
+    opened = 0
+
+    def fault(operation: str, path: Path) -> None:
+        nonlocal opened
+        opened += operation == "open" and path.suffix == ".log"
+        if opened == nth:
+            opened += 1
+            log.retain(*args)
+
+    files.fault = fault
+    return [record.seq for record in log.read(first_seq, 10_000, 1 << 30)]
+
+
+async def test_a_file_that_is_replaced_while_it_is_read_is_read_again() -> None:
+    """Offsets in the old file mean nothing in the new one: only what was dropped may be absent."""
+    for first_seq in (1, 35, 39):
+        for nth in range(1, 12):
+            files = SimulatedFiles()
+            log = await long_log(files)
+            found = await read_while(log, files, nth, 0, [DIAGNOSTICS], first_seq=first_seq)
+            kept = {s for s in range(first_seq, COUNT + 1) if class_of(s) != DIAGNOSTICS}
+            assert kept <= set(found)
+            assert found == sorted(set(found))
+            await log.close()
+
+
+async def test_what_retention_takes_during_a_read_is_no_jump_in_it() -> None:
+    for nth in range(1, 30):
+        files = SimulatedFiles()
+        log = await long_log(files)
+        found = await read_while(log, files, nth, 300)
+        assert found == list(range(found[0], found[-1] + 1))
+        assert found[0] in (1, log.first_seq)
+        following = [record.seq for record in log.read(found[-1] + 1, 10_000, 1 << 30)]
+        expected = max(found[-1] + 1, log.first_seq)
+        assert following == list(range(expected, COUNT + 1))
+        await log.close()

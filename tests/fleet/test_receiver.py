@@ -9,17 +9,23 @@ import json
 import logging
 import sqlite3
 import sys
+import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from uuid import UUID
 
 import aiomqtt
+import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from teddy_edge.errors import SinkUnusable
+from teddy_edge.errors import SinkUnusable, WireError
+from teddy_edge.eventlog import next_chain
 from teddy_edge.fleet.broker import Mosquitto
-from teddy_edge.fleet.receiver import Receiver
+from teddy_edge.fleet.receiver import BATCH_BYTES_MAX, Receiver
 from teddy_edge.fleet.sinks import Lost, Position, SqliteSink
-from teddy_edge.sync.wire import EventBatch, WireRecord, encode_batch
+from teddy_edge.sync.wire import EventBatch, WireRecord, decode_batch, encode_batch
 from tests.fleet.batches import SmallLog
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
 
@@ -160,6 +166,73 @@ async def test_what_does_not_join_is_neither_stored_nor_confirmed(
         await bear.publish(EVENTS, payload, qos=1)
         assert (await send(bear, log.batch(1, 10)))["seq"] == 10
         assert list(sink.records("bear-1", log.epoch)) == log.slice(1, 10)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 6) | st.integers(1, 2**63 - 1),
+            st.integers(0, 3) | st.integers(0, 2**63 - 1),
+            st.booleans(),
+            st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=3)), min_size=1, max_size=3),
+        ),
+        max_size=5,
+    )
+)
+def test_batches_as_they_may_come_are_taken_or_refused_and_nothing_else(
+    given_batches: list[tuple[int, int, bool, list[tuple[int, bytes]]]],
+) -> None:
+    """Up to the greatest sequence number, in any order, with any loss and with none."""
+    with contextlib.closing(SqliteSink(Path(":memory:"))) as sink:
+        receiver = Receiver(sink)
+        for first_seq, lost_before, chained, records in given_batches:
+            with contextlib.suppress(WireError):
+                batch = decode_batch(
+                    loose_batch(first_seq, lost_before, chained, records), BATCH_BYTES_MAX
+                )
+                position = receiver._take("bear-1", batch)
+                assert sink.position("bear-1", batch.epoch) == position
+
+
+def loose_batch(
+    first_seq: int, lost_before: int, chained: bool, records: list[tuple[int, bytes]]
+) -> bytes:
+    """A batch whose chain comes out, from a history of its own."""
+    before = chain = bytes(16) if chained else b""
+    numbered = [WireRecord(first_seq + at, *record) for at, record in enumerate(records)]
+    for record in numbered:
+        if record.seq < 2**64:
+            chain = next_chain(chain, record.seq, record.data_class, record.body)
+    last_seq = numbered[-1].seq
+    return encode_batch(
+        EventBatch(UUID(int=1), first_seq, last_seq, before, chain, numbered, lost_before)
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"first_seq": float("inf")},
+        {"first_seq": 2**63, "last_seq": 2**63},
+        {"records": [[2**64 - 1, b"x"]]},
+        {"records": [["EMMASECRET", b"x"]]},
+    ],
+    ids=str,
+)
+async def test_a_batch_that_is_none_is_acknowledged_and_the_receiver_goes_on(
+    broker: Mosquitto,
+    bear: aiomqtt.Client,
+    sink: SqliteSink,
+    changes: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = SmallLog(3)
+    content = msgpack.unpackb(zlib.decompress(encode_batch(log.batch(1, 1))))
+    forged = zlib.compress(msgpack.packb({**content, **changes}))
+    async with receiving(broker, sink):
+        await bear.publish(EVENTS, forged, qos=1)
+        assert (await send(bear, log.batch(1, 3)))["seq"] == 3
+    assert "EMMASECRET" not in caplog.text
 
 
 class FullDisk(SqliteSink):

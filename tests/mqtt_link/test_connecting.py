@@ -65,6 +65,14 @@ async def test_a_session_is_told_whether_the_broker_kept_ours(broker: Mosquitto)
     assert present == [False, True]
 
 
+async def test_a_host_that_can_have_no_address_does_not_end_the_link(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    link = link_to(1883, host="a..b")
+    async with running(link):
+        await until(lambda: caplog.text.count("cannot connect to a..b:1883") >= 2)
+
+
 async def test_a_broker_that_kicks_after_accepting_is_not_hammered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

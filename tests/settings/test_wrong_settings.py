@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def complaint(file: Path | None, text: str | bytes = "") -> str:
     return str(raised.value)
 
 
+HOST = "a host name or an address: parts of 1 to 63 letters, digits or -, with one dot between them"
 WRONG = [
     ('bear = "a b"', 'bear: got "a b"; accepted: text like ^[A-Za-z0-9_-]{1,64}$'),
     ("[broker]\nport = 0", "broker.port: got 0; accepted: a whole number from 1 to 65535"),
@@ -58,7 +60,14 @@ WRONG = [
     ("data_directory = 1979-05-27", "data_directory: got 1979-05-27; accepted: a path"),
     ("broker = 3", "broker: got 3; accepted: a table"),
     ("[[broker]]", "broker: got a list; accepted: a table"),
-    ("[broker.host]\nname = 'x'", "broker.host: got a table; accepted: text like ^\\S+$"),
+    ("[broker.host]\nname = 'x'", f"broker.host: got a table; accepted: {HOST}"),
+    *(
+        (
+            f"[broker]\nhost = '{host}'",
+            f"broker.host: got {json.dumps(host)[:80]}; accepted: {HOST}",
+        )
+        for host in ("", "a b", "a..b", ".x", "x" * 70, "b\u00fccher.de", "x." * 127)
+    ),
     (
         "[diagnostics]\nlevel = 'LOUD'",
         'diagnostics.level: got "LOUD"; accepted: one of "DEBUG", "INFO", "WARNING", "ERROR"',
@@ -120,6 +129,23 @@ def test_a_list_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> N
     )
     monkeypatch.setenv("TEDDY_EDGE_COMMANDS__MIDDLEWARE", '["validation", "security"]')
     assert load_settings(None).commands.middleware == ("validation", "security")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "a_b.example.",
+        "10.0.0.1",
+        "::1",
+        "fe80::1%eth0",
+        "x" * 63 + ".de",
+        "xn--bcher-kva",
+    ],
+)
+def test_a_name_and_an_address_are_hosts(file: Path, host: str) -> None:
+    file.write_text(f"[broker]\nhost = '{host}'")
+    assert load_settings(file).broker.host == host
 
 
 def test_all_wrong_values_are_named_at_once(file: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
+import tracemalloc
 import uuid
 import zlib
+from collections.abc import Mapping
 
 import msgpack
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from teddy_edge.errors import WireError
 from teddy_edge.eventlog import StoredRecord, next_chain
 from teddy_edge.sync.wire import EventBatch, WireRecord, batch_of, decode_batch, encode_batch
+from tests.sync.strange import strange_contents
 
 EPOCH = uuid.UUID(int=7)
 BYTES_MAX = 100_000
@@ -95,6 +99,26 @@ def packed(**changes: object) -> bytes:
         packed(records=[[1, b"x", b"y"], [1, b"x"]]),
         packed(records=5),
         packed(extra=1),
+        packed(v=True),
+        packed(first_seq=float("inf")),
+        packed(first_seq="1", last_seq="2"),
+        packed(first_seq=1.0),
+        packed(first_seq=True),
+        packed(first_seq=0, last_seq=1),
+        packed(first_seq=2**63, last_seq=2**63 + 1),
+        packed(first_seq=2**63 - 1, last_seq=2**63),
+        packed(records=[[1, 300_000_000], [1, b"x"]]),
+        packed(records=[[1, "text"], [1, b"x"]]),
+        packed(records=[[256, b"x"], [1, b"x"]]),
+        packed(records=[[2**64 - 1, b"x"], [1, b"x"]]),
+        packed(records=[[-1, b"x"], [1, b"x"]]),
+        packed(records=[[1], [1, b"x"]]),
+        packed(records={1: b"x"}),
+        packed(chain_before=10**10),
+        packed(chain_before=b"short"),
+        packed(chain_after=b""),
+        packed(epoch=None),
+        packed(epoch="sixteen letters."),
         packed() + b"more",
         packed()[:-5],
     ],
@@ -108,6 +132,52 @@ def test_a_batch_that_unpacks_to_too_much_is_refused() -> None:
     bomb = zlib.compress(b"\0" * 10 * BYTES_MAX)
     with pytest.raises(WireError, match="over 100000 bytes"):
         decode_batch(bomb, BYTES_MAX)
+
+
+def test_a_refusal_repeats_nothing_of_what_came() -> None:
+    said = "EMMASECRET said hi"
+    texts: list[dict[str, object]] = [
+        {"first_seq": said},
+        {"records": [[said, b"x"]]},
+        {"records": [[1, said]]},
+        {"epoch": said},
+        {said: 1},
+    ]
+    for changes in texts:
+        with pytest.raises(WireError) as refused:
+            decode_batch(packed(**changes), BYTES_MAX)
+        assert said not in "".join(traceback.format_exception(refused.value))
+
+
+def test_a_number_in_place_of_bytes_takes_no_memory() -> None:
+    """bytes(number) would be as many zeros."""
+    payload = packed(records=[[1, 300_000_000], [1, b"x"]])
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError):
+            decode_batch(payload, BYTES_MAX)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_only_a_record_that_goes_alone_may_come_without_a_chain() -> None:
+    two = dataclasses.replace(batch_of(EPOCH, stored(7, 2), 5), chain_before=b"")
+    chain = b""
+    for record in two.records:
+        chain = next_chain(chain, record.seq, record.data_class, record.body)
+    with pytest.raises(WireError, match="chain"):
+        dataclasses.replace(two, chain_after=chain).verify()
+
+
+@given(strange_contents())
+def test_no_map_does_more_than_be_refused(content: Mapping[str, object]) -> None:
+    try:
+        batch = decode_batch(zlib.compress(msgpack.packb(content)), BYTES_MAX)
+        batch.verify()
+    except WireError:
+        return
+    assert len(batch.chain_after) == 16
 
 
 @given(st.binary(max_size=200))

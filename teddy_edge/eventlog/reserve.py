@@ -1,0 +1,51 @@
+"""Room on the card for what must be recorded when nothing else fits any more.
+
+A file of zeros holds the room. When the card has less than that left, the file goes, and with it
+the permission to append anything that is not essential. When the card has room again, it is made
+again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from teddy_edge.eventlog.files import NEW, Files, write_whole
+
+RESERVE_NAME: Final = "reserve"
+
+
+class Reserve:
+    """The reserve of one log. `keep` is called by one thread at a time."""
+
+    def __init__(self, directory: Path, files: Files, reserve_bytes: int) -> None:
+        self._path = directory / RESERVE_NAME
+        self._files = files
+        self._reserve_bytes = reserve_bytes
+        self._is_held = RESERVE_NAME in files.names(directory)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether only what is essential may be appended."""
+        return self._reserve_bytes > 0 and not self._is_held
+
+    def keep(self) -> None:
+        """Give the room up if the card is nearly full; take it again if the card has room."""
+        if self._reserve_bytes == 0:
+            return
+        free_bytes = self._files.free_bytes(self._path.parent)
+        if self._is_held and free_bytes < self._reserve_bytes:
+            self._files.remove(self._path)
+            self._files.sync_directory(self._path.parent)
+            self._is_held = False
+        elif not self._is_held and free_bytes >= 3 * self._reserve_bytes:
+            write_whole(self._files, self._path, bytes(self._reserve_bytes))
+            self._is_held = True
+
+
+def free_up(directory: Path, files: Files) -> None:
+    """Give the room up without asking: for a recovery that finds the card full."""
+    for name in (RESERVE_NAME, RESERVE_NAME + NEW):
+        if name in files.names(directory):
+            files.remove(directory / name)
+            files.sync_directory(directory)

@@ -1,0 +1,221 @@
+"""Reading a log without owning it: a live one, a copied one, a damaged one. Changes nothing.
+
+What a writer has begun and not finished is no damage: whatever follows the last commit that is
+proven, in the last segment, counts as unfinished.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from teddy_edge.errors import LogNotFound
+from teddy_edge.eventlog.files import Files, SystemFiles, read_bytes, read_whole
+from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, Frame
+from teddy_edge.eventlog.origin import Origin, origin_of, read_origin
+from teddy_edge.eventlog.recovery import DAMAGED, TORN
+from teddy_edge.eventlog.segment import (
+    HEADER_BYTES,
+    Header,
+    Segment,
+    StoredRecord,
+    assumed_header,
+    decode_header,
+    first_seq_of,
+)
+from teddy_edge.eventlog.survey import Damage, Survey, describe, survey
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentView:
+    """One segment, read whole."""
+
+    path: Path
+    header_is_sound: bool
+    belongs: bool
+    """False for a segment of another log, a doubled one, one in which nothing can be read."""
+    segment: Segment
+    found: Survey
+    frames: list[Frame]
+    """The sound frames that count: in the last segment, those that the next start would keep."""
+    proven_bytes: int
+    """Up to here every byte must be sound; what comes later may be a commit in progress."""
+    size_bytes: int
+    is_last: bool
+
+    def links(self) -> Iterator[tuple[Frame, bytes]]:
+        """Each record's frame, and the chain value it continues from; empty if that is lost."""
+        expected, chain = self.segment.first_seq, self.segment.chain_before
+        for frame in self.frames:
+            if not frame.is_seal:
+                yield frame, chain if frame.seq == expected else CHAIN_UNKNOWN
+            expected, chain = frame.seq + 1, frame.chain
+
+    def records(self) -> Iterator[StoredRecord]:
+        """Its records, in order."""
+        for frame, before in self.links():
+            yield StoredRecord(frame.seq, frame.data_class, frame.body, before, frame.chain)
+
+    def unfinished(self) -> Damage | None:
+        """What the next start would cut from the end: a commit in progress, or a torn write."""
+        if not self.is_last:
+            return None
+        starts = [offset for offset, _ in self.found.holes() if offset >= self.proven_bytes]
+        starts.append(self.frames[-1].end_bytes if self.frames else HEADER_BYTES)
+        start, end = min(starts), self.found.size_bytes
+        return Damage(self.path, start, end - start) if start < end else None
+
+
+@dataclass(slots=True)
+class ClassStatistics:
+    """How much of one data class a log holds."""
+
+    record_count: int = 0
+    body_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a log holds, counted segment by segment."""
+
+    segment_count: int = 0
+    record_count: int = 0
+    size_bytes: int = 0
+    """Of the segment files."""
+    first: StoredRecord | None = None
+    last: StoredRecord | None = None
+    classes: dict[int, ClassStatistics] = field(
+        default_factory=lambda: defaultdict(ClassStatistics)
+    )
+
+    def take(self, view: SegmentView) -> None:
+        """Count the next segment; one that is no part of the log is left out."""
+        if not view.belongs:
+            return
+        self.segment_count += 1
+        self.size_bytes += view.size_bytes
+        for record in view.records():
+            self.record_count += 1
+            self.first = self.first or record
+            self.last = record
+            self.classes[record.data_class].record_count += 1
+            self.classes[record.data_class].body_bytes += len(record.body)
+
+
+class Snapshot:
+    """The segments that a directory held at one moment.
+
+    Raises `LogNotFound` if that is no log, `LogFormatUnsupported` if a newer version wrote it,
+    `OSError` if it may not be read.
+    """
+
+    def __init__(self, directory: Path, files: Files | None = None) -> None:
+        self.directory = directory
+        self._files = files or SystemFiles()
+        try:
+            names = self._files.names(directory)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise LogNotFound(directory) from error
+        self._names = [name for name in names if first_seq_of(name) is not None]
+        headers = list(self._headers())
+        origin = read_origin(self._files, directory) or origin_of(headers)
+        if origin is None or not self._names:
+            raise LogNotFound(directory)
+        self.origin: Origin = origin
+
+    def first_seq_now(self) -> int:
+        """The oldest record that must be there, also where old segments went in the meantime."""
+        origin = read_origin(self._files, self.directory)
+        return self.origin.first_seq if origin is None else origin.first_seq
+
+    def names(self, first_seq: int = 1) -> list[str]:
+        """The segments that must be read for the records from a number on."""
+        later = [
+            after for _, after in pairwise(self._names) if (first_seq_of(after) or 0) <= first_seq
+        ]
+        return self._names[len(later) :]
+
+    def segments(self, first_seq: int = 1) -> Iterator[SegmentView]:
+        """Read one segment after the other, only one at a time in memory."""
+        before: Segment | None = None
+        for name in self.names(first_seq):
+            try:
+                view = self._view(name, before)
+            except FileNotFoundError:  # retention took it in the meantime
+                continue
+            if view.belongs:
+                before = view.segment
+            yield view
+            del view
+
+    def records(self, first_seq: int = 1) -> Iterator[StoredRecord]:
+        """Every sound record from a number on."""
+        for view in self.segments(first_seq):
+            if view.belongs:
+                yield from (r for r in view.records() if r.seq >= first_seq)
+
+    def kept_aside(self) -> list[tuple[Path, int]]:
+        """What recovery put aside: cut ends and damaged files, with their sizes."""
+        kept = [n for n in self._files.names(self.directory) if n.endswith((TORN, DAMAGED))]
+        return [(self.directory / name, self._size_bytes(name)) for name in kept]
+
+    def _size_bytes(self, name: str) -> int:
+        file = self._files.open(self.directory / name)
+        try:
+            return file.size_bytes()
+        finally:
+            file.close()
+
+    def _headers(self) -> Iterator[Header | None]:
+        for name in self._names:
+            path = self.directory / name
+            try:
+                yield decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
+            except FileNotFoundError:  # retention took it in the meantime
+                continue
+
+    def _view(self, name: str, before: Segment | None) -> SegmentView:
+        path = self.directory / name
+        is_last = name == self._names[-1]
+        data = read_whole(self._files, path)
+        header = decode_header(path, data)
+        assumed = assumed_header(self.origin.epoch, name, before)
+        segment = Segment.empty(path, header or assumed)
+        found = survey(data, segment.salt, segment.first_seq)
+        proven_bytes = len(data)
+        if is_last:
+            # A writer at work may show us a later page before an earlier one. What this look
+            # proves to be finished, a second one must find.
+            proven_bytes = _proven_bytes(found)
+            data = read_whole(self._files, path)
+            found = survey(data, segment.salt, segment.first_seq)
+        frames = found.survivors() if is_last else found.frames
+        belongs = (header is None and bool(frames)) or (
+            header is not None
+            and header[:2] == assumed[:2]
+            and (before is None or assumed.first_seq > before.last_seq)
+        )
+        describe(segment, frames)
+        return SegmentView(
+            path=path,
+            header_is_sound=header is not None,
+            belongs=belongs,
+            segment=segment,
+            found=found,
+            frames=frames,
+            proven_bytes=proven_bytes,
+            size_bytes=len(data),
+            is_last=is_last,
+        )
+
+
+def _proven_bytes(found: Survey) -> int:
+    """Where the last commit begins, the only one that may be unfinished."""
+    if not found.frames:
+        return HEADER_BYTES
+    proven_seq = found.frames[-1].proven_seq
+    proven = [frame for frame in found.frames if frame.is_seal or frame.seq <= proven_seq]
+    return proven[-1].end_bytes if proven else HEADER_BYTES

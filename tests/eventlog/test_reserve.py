@@ -1,0 +1,96 @@
+"""A full card: what is essential is still recorded, everything else is refused in words."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from teddy_edge.errors import LogFull, LogPoisoned
+from teddy_edge.eventlog import Entry, EventLog
+from teddy_edge.eventlog.reserve import RESERVE_NAME
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.settings import LogSettings
+
+DIRECTORY = Path("/log")
+SAFETY, COMMAND, ACTIVITY = 1, 3, 5
+SETTINGS = LogSettings(
+    segment_bytes_max=4096, allocation_bytes=512, reserve_bytes=20_000, budget_bytes=4096
+)
+
+
+def open_log(files: SimulatedFiles) -> EventLog:
+    log = EventLog.open(DIRECTORY, SETTINGS, files, essential=[SAFETY])
+    log.start()
+    return log
+
+
+async def fill(log: EventLog) -> int:
+    """Append activity until it is refused; gives the last number."""
+    seq = 0
+    for _ in range(10_000):
+        try:
+            seq = await log.append([Entry(ACTIVITY, b"x" * 100)])
+        except LogFull:
+            return seq
+    raise AssertionError("the card never gets full")
+
+
+async def test_a_full_card_still_records_what_is_essential() -> None:
+    files = SimulatedFiles()
+    files.capacity_bytes = 100_000
+    log = open_log(files)
+    assert RESERVE_NAME in files.names(DIRECTORY)
+    last_seq = await fill(log)
+    assert RESERVE_NAME not in files.names(DIRECTORY)
+    for number in range(1, 51):
+        entries = [Entry(COMMAND, b"x" * 100), Entry(SAFETY, b"x" * 100)]
+        assert await log.append(entries) == last_seq + 2 * number
+    with pytest.raises(LogFull):
+        log.append([Entry(COMMAND, b"")])
+    await log.close()
+    again = open_log(files)
+    with pytest.raises(LogFull):
+        again.append([Entry(ACTIVITY, b"")])
+    assert await again.append([Entry(SAFETY, b"still")]) == last_seq + 101
+    await again.close()
+
+
+async def test_a_card_that_is_freed_takes_everything_again() -> None:
+    files = SimulatedFiles()
+    files.capacity_bytes = 100_000
+    log = open_log(files)
+    await fill(log)
+    log.retain(log.last_seq)
+    while RESERVE_NAME not in files.names(DIRECTORY):
+        await log.append([Entry(SAFETY, b"x" * 100)])
+    await log.append([Entry(ACTIVITY, b"again")])
+    await log.close()
+
+
+async def test_a_card_filled_by_others_gives_its_reserve_to_recovery() -> None:
+    files = SimulatedFiles()
+    log = open_log(files)
+    await log.append([Entry(SAFETY, b"x" * 3000)])
+    killed = files.copy()
+    await log.close()
+    killed.capacity_bytes = 0
+    killed.capacity_bytes = -killed.free_bytes(DIRECTORY)
+    again = open_log(killed)
+    assert RESERVE_NAME not in killed.names(DIRECTORY)
+    assert again.last_seq == 1
+    assert await again.append([Entry(SAFETY, b"x" * 3000)]) == 2
+    await again.close()
+
+
+async def test_without_a_reserve_a_full_card_poisons() -> None:
+    files = SimulatedFiles()
+    files.capacity_bytes = 10_000
+    log = EventLog.open(DIRECTORY, SETTINGS, files)
+    log.start()
+    assert await log.append([Entry(ACTIVITY, b"x" * 100)]) == 1
+    appends = [log.append([Entry(ACTIVITY, b"x" * 100)]) for _ in range(200)]
+    results = await asyncio.gather(*appends, return_exceptions=True)
+    assert isinstance(results[-1], LogPoisoned)
+    await log.close()

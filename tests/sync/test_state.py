@@ -1,0 +1,94 @@
+"""What the parents' app finds retained on the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from teddy_edge.messages import Origin
+from teddy_edge.projections import ChildProjectionManager
+from teddy_edge.settings import SyncSettings
+from teddy_edge.sync import StatePublisher
+from teddy_edge.topics import Topics
+from tests.commands.box import Box, open_box
+from tests.projections.test_runner import open_read_models
+from tests.sync.connection import RecordingConnection
+
+TOPICS = Topics("bear-001")
+
+
+@asynccontextmanager
+async def publishing(
+    tmp_path: Path, window_s: float = 0.0
+) -> AsyncIterator[tuple[Box, ChildProjectionManager, RecordingConnection]]:
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        settings = SyncSettings(state_window_s=window_s)
+        state = StatePublisher(read_models, TOPICS, settings, box.clock)
+        connection = RecordingConnection()
+        running = asyncio.create_task(state.run(connection))
+        try:
+            yield box, read_models, connection
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def press(box: Box, read_models: ChildProjectionManager) -> None:
+    await box.send(box.envelope("press_button", {"button": "left_paw"}), Origin.BUTTON)
+    await read_models.include(box.log.last_seq)
+
+
+async def test_a_changed_model_is_retained_with_the_event_that_it_includes(tmp_path: Path) -> None:
+    async with publishing(tmp_path) as (box, read_models, connection):
+        await press(box, read_models)
+        (message,) = await connection.has(1)
+        content = json.loads(message.payload)
+        assert (message.topic, message.retain) == (TOPICS.state("bear", "bear-001"), True)
+        assert content["seq"] == box.log.last_seq
+        assert content["data"]["button_presses"] == {"left_paw": 1}
+
+
+async def test_changes_within_a_window_are_one_message(tmp_path: Path) -> None:
+    async with publishing(tmp_path, window_s=0.3) as (box, read_models, connection):
+        for _ in range(5):
+            await press(box, read_models)
+        (message,) = await connection.has(1)
+        assert json.loads(message.payload)["data"]["button_presses"] == {"left_paw": 5}
+        await asyncio.sleep(0.4)
+        assert len(connection.published) == 1
+
+
+async def test_a_new_connection_gets_every_model_and_no_page_of_a_list(tmp_path: Path) -> None:
+    async with publishing(tmp_path) as (box, read_models, connection):
+        result = await box.send(box.envelope())
+        child_id = result.data["child_id"]
+        await read_models.include(result.seq)
+        await connection.has(2)
+    async with publishing(tmp_path) as (_, _, connection):
+        await connection.has(2)
+        await asyncio.sleep(0.05)
+        assert {message.topic for message in connection.published} == {
+            TOPICS.state("child", child_id),
+            TOPICS.state("safety", child_id),
+        }
+
+
+async def test_the_topics_of_a_deactivated_child_are_cleared(tmp_path: Path) -> None:
+    async with publishing(tmp_path) as (box, read_models, connection):
+        result = await box.send(box.envelope())
+        child_id = result.data["child_id"]
+        await read_models.include(result.seq)
+        await connection.has(2)
+        await box.send(box.envelope("deactivate_child", {"child_id": child_id}))
+        await read_models.include(box.log.last_seq)
+        cleared = (await connection.has(4))[2:]
+        assert {message.topic: message.payload for message in cleared} == {
+            TOPICS.state("child", child_id): b"",
+            TOPICS.state("safety", child_id): b"",
+        }

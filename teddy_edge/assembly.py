@@ -103,7 +103,9 @@ def _open_cursor(settings: Settings, log: EventLog) -> Cursor:
     """Open the cursor, and let the log give no number again that the cloud has stored."""
     cursor = Cursor.open(settings.cursor_file, log.epoch)
     if cursor.note is not None and log.last_seq > 0:
-        logger.warning("all events are sent again", extra={"reason": cursor.note})
+        # Without a file nothing was ever confirmed, as on every bear that was not online yet.
+        level = logging.WARNING if settings.cursor_file.exists() else logging.INFO
+        logger.log(level, "all events are sent again", extra={"reason": cursor.note})
     if cursor.seq > log.last_seq:
         facts = {"last_seq": log.last_seq, "confirmed_seq": cursor.seq}
         logger.warning("the end of the log is lost", extra=facts)
@@ -134,7 +136,12 @@ async def _write_side(
         settings.commands.per_minute,
     )
     commands.use(chain)
-    register_handlers(commands, aggregates, keep_words=settings.commands.keep_words)
+    register_handlers(
+        commands,
+        aggregates,
+        keep_words=settings.commands.keep_words,
+        children_max=settings.commands.children_max,
+    )
     return journal, commands
 
 

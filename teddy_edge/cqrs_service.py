@@ -62,14 +62,12 @@ class CQRSService:
     @property
     def commands(self) -> CommandBus:
         """The command bus, for handlers and middleware of a program's own."""
-        with self._parts.use() as assembly:
-            return assembly.commands
+        return self._parts.opened().commands
 
     @property
     def queries(self) -> QueryBus:
         """The query bus, for handlers of a program's own."""
-        with self._parts.use() as assembly:
-            return assembly.queries
+        return self._parts.opened().queries
 
     # Commands
 
@@ -149,7 +147,7 @@ class CQRSService:
             "correlation_id": correlation_id,
             "data": data,
         }
-        with self._parts.use() as assembly:
+        async with self._parts.use() as assembly:
             limits = assembly.settings
             try:
                 envelope = read_command(_payload(message), name, limits.bear, limits.commands)
@@ -237,7 +235,7 @@ class CQRSService:
             "actor": _actor(user_id),
             "data": data,
         }
-        with self._parts.use() as assembly:
+        async with self._parts.use() as assembly:
             limits = assembly.settings
             try:
                 envelope = read_query(_payload(message), name, limits.bear, limits.commands)
@@ -247,7 +245,7 @@ class CQRSService:
 
     async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Build the read models anew from the log, while everything goes on."""
-        with self._parts.use() as assembly:
+        async with self._parts.use() as assembly:
             await assembly.read_models.rebuild(progress)
 
 

@@ -49,7 +49,7 @@ class Period:
                 raise QueryRejected("time_unknown", sentence, "data.from_date")
             _check(from_date, "data.from_date")
             return cls(from_date, from_date + timedelta(days=DAYS_MAX))
-        now = datetime.fromtimestamp(clock.wall_ns() // NS_PER_S, UTC)
+        now = datetime.fromtimestamp(-(-clock.wall_ns() // NS_PER_S), UTC)  # this second included
         end = max(now, from_date or now)
         return cls(from_date or end - timedelta(days=DAYS_DEFAULT), end)
 

@@ -21,9 +21,7 @@ ENDS_S_MAX = 30
 
 def block(heading: str) -> str:
     """The first Python block below a heading, with our import path."""
-    found = re.search(
-        rf"^### {heading}$.*?^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL
-    )
+    found = re.search(rf"^### {heading}$.*?^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     assert found is not None, f"the guide has no {heading}"
     return found[1].replace(GUIDES_IMPORT, OUR_IMPORT)
 

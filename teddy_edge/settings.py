@@ -98,7 +98,8 @@ class CommandSettings(Section):
 
     payload_bytes_max: int = Field(32 * 1024, ge=256, le=64 * 1024)
     depth_max: int = Field(16, ge=2, le=64)
-    finished_max: int = Field(10_000, ge=100, le=1_000_000)
+    finished_max: int = Field(10_000, ge=100, le=100_000)
+    children_max: int = Field(1000, ge=1, le=100_000)
     allow_unsigned: bool = False
     keep_words: bool = False
     per_minute: int = Field(600, ge=1, le=1_000_000)

@@ -34,6 +34,11 @@ class Aggregates:
         """Give a child, also a deactivated one."""
         return self._children.get(child_id)
 
+    @property
+    def child_count(self) -> int:
+        """How many children were ever registered."""
+        return len(self._children)
+
     def child_with_udid(self, udid: str) -> Child | None:
         """Give the child registered under a udid."""
         child_id = self._child_id_of_udid.get(udid)

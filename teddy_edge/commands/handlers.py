@@ -9,6 +9,7 @@ from teddy_edge.commands.aggregates import Aggregates
 from teddy_edge.commands.bus import CommandBus, CommandContext, Decision
 from teddy_edge.domain import bear, child, conversation
 from teddy_edge.domain.command import Command
+from teddy_edge.errors import CommandRejected
 
 
 class RegisterChildHandler:
@@ -16,11 +17,15 @@ class RegisterChildHandler:
 
     command_type = child.RegisterChild
 
-    def __init__(self, aggregates: Aggregates) -> None:
+    def __init__(self, aggregates: Aggregates, children_max: int) -> None:
         self._aggregates = aggregates
+        self._children_max = children_max
 
     def handle(self, command: child.RegisterChild, context: CommandContext) -> Decision:
         """Make the child's id from the command's, so that a retry means the same child."""
+        if self._aggregates.child_count >= self._children_max:
+            sentence = f"this bear knows {self._children_max} children already"
+            raise CommandRejected("too_many_children", sentence)
         child_id = _id_made_by(context, "child")
         state = self._aggregates.child_with_udid(command.udid)
         events = child.register(state, command, child_id)
@@ -89,9 +94,11 @@ class PressButtonHandler:
         return Decision(bear.STREAM, bear.decide(self._aggregates.bear, command))
 
 
-def register_handlers(bus: CommandBus, aggregates: Aggregates, *, keep_words: bool) -> None:
+def register_handlers(
+    bus: CommandBus, aggregates: Aggregates, *, keep_words: bool, children_max: int
+) -> None:
     """Give the bus every command that this bear knows."""
-    bus.register(RegisterChildHandler(aggregates))
+    bus.register(RegisterChildHandler(aggregates, children_max))
     for about_child in (
         child.UpdateChildProfile,
         child.ReportSafetyViolation,

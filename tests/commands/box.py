@@ -34,6 +34,7 @@ EMMA = {
     "udid": "unique-device-emma-001",
 }
 MANY = 1_000_000
+CHILDREN_MAX = 120
 
 
 class Box:
@@ -66,7 +67,9 @@ class Box:
             settings.per_minute,
         )
         self.bus.use(self.standard)
-        register_handlers(self.bus, self.aggregates, keep_words=keep_words)
+        register_handlers(
+            self.bus, self.aggregates, keep_words=keep_words, children_max=CHILDREN_MAX
+        )
 
     def records(self) -> list[Record]:
         return records(self.log)

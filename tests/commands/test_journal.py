@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from teddy_edge.messages import Actor, Origin
-from tests.commands.box import EMMA, open_box
+from tests.commands.box import CHILDREN_MAX, EMMA, open_box
 
 COMMAND_ID = UUID("01a20565-91bb-74e2-bc1f-415ccb61daf4")
 
@@ -157,3 +157,12 @@ async def test_a_sender_who_goes_away_does_not_undo_a_command(tmp_path: Path) ->
         again = await box.send(box.envelope(command_id=COMMAND_ID), Origin.SOCKET)
         assert again.status == "done"
         assert box.types().count("child_registered") == 1
+
+
+async def test_a_bear_takes_no_more_children_than_its_settings_say(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        for number in range(CHILDREN_MAX):
+            await box.send(box.envelope(data={**EMMA, "udid": f"u{number}"}))
+        one_more = await box.send(box.envelope())
+        assert one_more.error is not None
+        assert one_more.error.code == "too_many_children"

@@ -1,0 +1,98 @@
+"""Commands and queries as MQTT messages, with everything behind and before them fake."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from teddy_edge.inputs.mqtt import MqttInput
+from teddy_edge.mqtt_link import Incoming
+from teddy_edge.settings import Settings
+from teddy_edge.topics import Topics
+from tests.inputs.recording import RecordingCommands, RecordingQueries
+
+ID = "0192f0c1-2a3b-7c4d-8e5f-001122334455"
+TOPICS = Topics("bear-001")
+
+
+class RecordingConnection:
+    """A `Connection` that keeps what is published on it."""
+
+    session_present = False
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, dict[str, Any]]] = []
+
+    async def publish(self, topic: str, payload: bytes, **_: object) -> None:
+        self.published.append((topic, json.loads(payload)))
+
+
+class Box:
+    """An input at which messages arrive as told."""
+
+    def __init__(self) -> None:
+        self.commands = RecordingCommands()
+        self.queries = RecordingQueries()
+        self.connection = RecordingConnection()
+        self.input = MqttInput(self.commands, self.queries, TOPICS, Settings())
+
+    async def receive(self, topic: str, payload: bytes, **changes: Any) -> None:
+        """Let a message arrive; returns when it may be acknowledged."""
+        arrived: dict[str, Any] = {
+            "topic": topic,
+            "payload": payload,
+            "qos": 1,
+            "retain": False,
+            "response_topic": None,
+            "correlation_data": None,
+            "content_type": None,
+            **changes,
+        }
+        (subscription,) = (each for each in self.input.subscriptions() if each.matches(topic))
+        await subscription.handler(self.connection, Incoming(**arrived))
+
+
+def message(name: str) -> bytes:
+    actor = {"id": "parent-1", "role": "parent"}
+    moment = "2026-11-22T10:00:00Z"
+    return json.dumps({"id": ID, "name": name, "actor": actor, "issued_at": moment}).encode()
+
+
+@pytest.mark.parametrize(
+    "payload", [message("mute"), message("other"), b'{"oops"', b"\xc1", b"x" * 70_000]
+)
+async def test_a_retained_command_is_refused_as_one_whatever_it_holds(payload: bytes) -> None:
+    box = Box()
+    await box.receive(TOPICS.command("mute"), payload, retain=True)
+    (refusal,) = box.commands.refused
+    assert refusal.rejection.code == "retained"
+    assert box.commands.executed == []
+
+
+async def test_a_retained_query_is_refused_and_not_asked() -> None:
+    box = Box()
+    await box.receive(TOPICS.query("get_bear_state"), message("get_bear_state"), retain=True)
+    ((topic, answer),) = box.connection.published
+    assert topic == f"teddy/v1/bear-001/answer/{ID}"
+    assert (answer["error"]["code"], answer["data"]) == ("retained", None)
+    assert box.queries.asked == []
+
+
+@pytest.mark.parametrize("topic", [TOPICS.command("mute"), TOPICS.query("get_bear_state")])
+async def test_that_a_retained_message_is_taken_back_is_no_message(topic: str) -> None:
+    box = Box()
+    await box.receive(topic, b"", retain=True)
+    assert box.commands.refused == []
+    assert box.connection.published == []
+
+
+async def test_an_empty_command_that_is_not_retained_is_refused() -> None:
+    box = Box()
+    await box.receive(TOPICS.command("mute"), b"")
+    assert box.commands.refused[0].rejection.code == "malformed"
+
+
+def test_what_is_retained_for_the_bear_does_not_come_again_at_each_connect() -> None:
+    assert all(each.retained_once for each in Box().input.subscriptions())

@@ -17,7 +17,7 @@ from teddy_edge.inputs.ports import Commands, Queries
 from teddy_edge.messages import Answer, CommandEnvelope, Origin, QueryEnvelope, Result
 from teddy_edge.mqtt_link import Connection, Incoming, Subscription
 from teddy_edge.settings import Settings
-from teddy_edge.topics import Topics, is_safe_response_topic, last_level
+from teddy_edge.topics import Topics, last_level
 
 logger = logging.getLogger("teddy_edge.inputs.mqtt")
 
@@ -50,7 +50,7 @@ class MqttInput:
             return
         result = await self._end_of(incoming)
         topic = None if result.command_id is None else self._topics.result(result.command_id)
-        await _reply(connection, incoming, topic, result)
+        await self._reply(connection, incoming, topic, result)
 
     async def _end_of(self, incoming: Incoming) -> Result:
         """Bring a command to its end, however long the card takes; the broker keeps it so long."""
@@ -76,7 +76,7 @@ class MqttInput:
             return
         answer = await self._answer(incoming)
         topic = None if answer.query_id is None else self._topics.answer(answer.query_id)
-        await _reply(connection, incoming, topic, answer)
+        await self._reply(connection, incoming, topic, answer)
 
     async def _answer(self, incoming: Incoming) -> Answer:
         name = last_level(incoming.topic)
@@ -87,6 +87,30 @@ class MqttInput:
         except EnvelopeRejected as rejection:
             return refused_answer(rejection)
         return await self._queries.ask(envelope, Origin.MQTT)
+
+    async def _reply(
+        self, connection: Connection, incoming: Incoming, topic: str | None, reply: Result | Answer
+    ) -> None:
+        """Publish the reply to its own topic, and to the response topic that the sender named.
+
+        Where the broker refuses the reply, the sender can still read it from the events upstream,
+        and the message must be acknowledged all the same: it would come back for ever.
+        """
+        payload = reply.model_dump_json().encode()
+        topics = [topic] if topic else []
+        wanted = incoming.response_topic
+        if wanted is not None and self._topics.may_be_answered_on(wanted):
+            topics.append(wanted)
+        for each in topics:
+            try:
+                await connection.publish(
+                    each,
+                    payload,
+                    correlation_data=incoming.correlation_data,
+                    content_type=CONTENT_TYPE,
+                )
+            except LinkRefused as error:
+                logger.warning("a reply was refused", extra={"reason": error.reason})
 
 
 def _clears_a_topic(incoming: Incoming) -> bool:
@@ -114,27 +138,3 @@ def _unless_retained(incoming: Incoming, read: Callable[[], Envelope]) -> Envelo
         name=envelope.name,
         correlation_id=envelope.correlation_id,
     )
-
-
-async def _reply(
-    connection: Connection, incoming: Incoming, topic: str | None, reply: Result | Answer
-) -> None:
-    """Publish the reply to its own topic, and to the response topic that the sender named.
-
-    Where the broker refuses the reply, the sender can still read it from the events upstream, and
-    the message must be acknowledged all the same: it would come back for ever.
-    """
-    payload = reply.model_dump_json().encode()
-    topics = [topic] if topic else []
-    if incoming.response_topic and is_safe_response_topic(incoming.response_topic):
-        topics.append(incoming.response_topic)
-    for each in topics:
-        try:
-            await connection.publish(
-                each,
-                payload,
-                correlation_data=incoming.correlation_data,
-                content_type=CONTENT_TYPE,
-            )
-        except LinkRefused as error:
-            logger.warning("a reply was refused", extra={"reason": error.reason})

@@ -94,5 +94,15 @@ async def test_an_empty_command_that_is_not_retained_is_refused() -> None:
     assert box.commands.refused[0].rejection.code == "malformed"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "allowed"), [("cloud/replies", True), ("teddy/v1/bear-002/events", False)]
+)
+async def test_a_reply_goes_where_the_sender_wants_if_it_may(wanted: str, allowed: bool) -> None:
+    box = Box()
+    await box.receive(TOPICS.command("mute"), message("mute"), response_topic=wanted)
+    topics = [topic for topic, _ in box.connection.published]
+    assert topics == [f"teddy/v1/bear-001/result/{ID}", *[wanted] * allowed]
+
+
 def test_what_is_retained_for_the_bear_does_not_come_again_at_each_connect() -> None:
     assert all(each.retained_once for each in Box().input.subscriptions())

@@ -219,10 +219,8 @@ class LogFull(LogOverloaded):
         super().__init__(0, 0)
         self.directory = directory
         self.reserve_bytes = reserve_bytes
-        self.args = (
-            f"the card under {directory} is full but for the {reserve_bytes} bytes that are kept "
-            "for what is essential",
-        )
+        kept = f"the {reserve_bytes} bytes that are kept for what is essential"
+        self.args = (f"the card under {directory} is full but for {kept}",)
 
 
 class RecordTooLarge(LogError):

@@ -42,8 +42,8 @@ Host = Annotated[
         pattern=r"^([A-Za-z0-9_:%-]{1,63}\.)*[A-Za-z0-9_:%-]{1,63}\.?$",
         max_length=253,
         description=(
-            "a host name or an address: parts of 1 to 63 letters, digits or -, with one dot between "
-            "them"
+            "a host name or an address: parts of 1 to 63 letters, digits or -, "
+            "with one dot between them"
         ),
     ),
 ]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from uuid import UUID
 
 PREFIX = "teddy/v1"
-TO_A_BEAR = re.compile(rf"^{PREFIX}/[^/]+/(command|query|confirmed|replay)(/|$)")
 TOPIC_BYTES_MAX = 512
 
 
@@ -65,16 +63,19 @@ class Topics:
         """Where a read model stands for the parents' app (retained)."""
         return self._of(f"state/{model}/{row_id}")
 
+    def may_be_answered_on(self, topic: str) -> bool:
+        """Tell whether a sender may name this topic for the reply.
 
-def is_safe_response_topic(topic: str) -> bool:
-    """Tell whether a sender may name this topic for the reply.
-
-    Refused are wildcards and whatever would reach a bear as a command, a query or a confirmation:
-    else one bear could be made to command another.
-    """
-    if not topic or len(topic.encode()) > TOPIC_BYTES_MAX:
-        return False
-    return not any(sign in topic for sign in "+#\0") and TO_A_BEAR.match(topic) is None
+        Within the contract's own topics only this bear's results and answers: else a bear could be
+        made to command another, or to say something as another. Refused are also wildcards and
+        whatever belongs to the broker itself (`$`).
+        """
+        if not topic or len(topic.encode()) > TOPIC_BYTES_MAX:
+            return False
+        if topic.startswith("$") or any(sign in topic for sign in "+#\0"):
+            return False
+        replies = (self._of("result/"), self._of("answer/"))
+        return topic.startswith(replies) or not f"{topic}/".startswith(f"{PREFIX}/")
 
 
 def last_level(topic: str) -> str:

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from teddy_edge.topics import Topics, is_safe_response_topic, last_level
+from teddy_edge.topics import Topics, last_level
 
 TOPICS = Topics("bear-001")
 
@@ -29,16 +29,38 @@ def test_the_topics_are_those_of_the_contract() -> None:
         "replies/#",
         "re\0plies",
         "x" * 513,
+        "$SYS/broker/version",
+        "$share/group/replies",
+        "teddy/v1",
+        "teddy/v1/",
         "teddy/v1/bear-002/command/register_child",
         "teddy/v1/bear-002/confirmed",
+        "teddy/v1/bear-002/result/mine",
+        "teddy/v1/bear-002/answer/mine",
+        "teddy/v1/bear-002/state/child/c1",
+        "teddy/v1/bear-002/events",
+        "teddy/v1/bear-001/events",
+        "teddy/v1/bear-001/urgent",
+        "teddy/v1/bear-001/status",
+        "teddy/v1/bear-001/state/child/c1",
         "teddy/v1/bear-001/query/get_child_profile",
         "teddy/v1/bear-001/replay",
+        "teddy/v1/bear-001/result",
+        "teddy/v1//command/register_child",
     ],
 )
-def test_a_reply_cannot_be_aimed_at_a_bear(topic: str) -> None:
-    assert not is_safe_response_topic(topic)
+def test_a_reply_cannot_be_aimed_at_a_bear_or_speak_for_one(topic: str) -> None:
+    assert not TOPICS.may_be_answered_on(topic)
 
 
-@pytest.mark.parametrize("topic", ["cloud/replies/7", "teddy/v1/bear-001/result/mine"])
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "cloud/replies/7",
+        "teddy/v10/replies",
+        "teddy/v1/bear-001/result/mine",
+        "teddy/v1/bear-001/answer/mine",
+    ],
+)
 def test_a_reply_may_go_where_the_cloud_listens(topic: str) -> None:
-    assert is_safe_response_topic(topic)
+    assert TOPICS.may_be_answered_on(topic)

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from teddy_edge.clock import Clock
 from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, LogOverloaded
 from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
 from teddy_edge.inputs.ports import Commands, Queries
-from teddy_edge.messages import Answer, Origin, Refusal, Result
+from teddy_edge.messages import Answer, CommandEnvelope, Origin, QueryEnvelope, Result
 from teddy_edge.mqtt_link import Connection, Incoming, Subscription
 from teddy_edge.settings import Settings
-from teddy_edge.topics import Topics, is_safe_response_topic, last_level
+from teddy_edge.topics import Topics, last_level
 
 logger = logging.getLogger("teddy_edge.inputs.mqtt")
+
+Envelope = TypeVar("Envelope", CommandEnvelope, QueryEnvelope)
 
 CONTENT_TYPE = "application/json"
 
@@ -47,14 +50,16 @@ class MqttInput:
     def subscriptions(self) -> Sequence[Subscription]:
         """Say what to subscribe to."""
         return (
-            Subscription(self._topics.commands, self._on_command),
-            Subscription(self._topics.queries, self._on_query),
+            Subscription(self._topics.commands, self._on_command, retained_once=True),
+            Subscription(self._topics.queries, self._on_query, retained_once=True),
         )
 
     async def _on_command(self, connection: Connection, incoming: Incoming) -> None:
+        if _clears_a_topic(incoming):
+            return
         result = await self._end_of(incoming)
         topic = None if result.command_id is None else self._topics.result(result.command_id)
-        await _reply(connection, incoming, topic, result)
+        await self._reply(connection, incoming, topic, result)
 
     async def _end_of(self, incoming: Incoming) -> Result:
         """Bring a command to its end, however long the card takes; the broker keeps it so long."""
@@ -69,50 +74,78 @@ class MqttInput:
     async def _execute(self, incoming: Incoming, received_ns: int) -> Result:
         name = last_level(incoming.topic)
         try:
-            envelope = read_command(incoming.payload, name, self._bear, self._limits)
+            envelope = _unless_retained(
+                incoming,
+                lambda: read_command(incoming.payload, name, self._bear, self._limits),
+            )
         except EnvelopeRejected as rejection:
             return await self._commands.refuse(refusal_of(rejection, Origin.MQTT))
-        if incoming.retain:
-            return await self._commands.refuse(Refusal.of(envelope, Origin.MQTT, _retained()))
         return await self._commands.execute(envelope, Origin.MQTT, received_ns)
 
     async def _on_query(self, connection: Connection, incoming: Incoming) -> None:
+        if _clears_a_topic(incoming):
+            return
         answer = await self._answer(incoming)
         topic = None if answer.query_id is None else self._topics.answer(answer.query_id)
-        await _reply(connection, incoming, topic, answer)
+        await self._reply(connection, incoming, topic, answer)
 
     async def _answer(self, incoming: Incoming) -> Answer:
         name = last_level(incoming.topic)
         try:
-            envelope = read_query(incoming.payload, name, self._bear, self._limits)
+            envelope = _unless_retained(
+                incoming, lambda: read_query(incoming.payload, name, self._bear, self._limits)
+            )
         except EnvelopeRejected as rejection:
             return refused_answer(rejection)
         return await self._queries.ask(envelope, Origin.MQTT)
 
+    async def _reply(
+        self, connection: Connection, incoming: Incoming, topic: str | None, reply: Result | Answer
+    ) -> None:
+        """Publish the reply to its own topic, and to the response topic that the sender named.
 
-def _retained() -> CommandRejected:
-    return CommandRejected("retained", "a retained command is refused: it would come again")
+        Where the broker refuses the reply, the sender can still read it from the events upstream,
+        and the message must be acknowledged all the same: it would come back for ever.
+        """
+        payload = reply.model_dump_json().encode()
+        topics = [topic] if topic else []
+        wanted = incoming.response_topic
+        if wanted is not None and self._topics.may_be_answered_on(wanted):
+            topics.append(wanted)
+        for each in topics:
+            try:
+                await connection.publish(
+                    each,
+                    payload,
+                    correlation_data=incoming.correlation_data,
+                    content_type=CONTENT_TYPE,
+                )
+            except LinkRefused as error:
+                logger.warning("a reply was refused", extra={"reason": error.reason})
 
 
-async def _reply(
-    connection: Connection, incoming: Incoming, topic: str | None, reply: Result | Answer
-) -> None:
-    """Publish the reply to its own topic, and to the response topic that the sender named.
+def _clears_a_topic(incoming: Incoming) -> bool:
+    """Tell whether somebody took back what the broker had retained: that is no message."""
+    return incoming.retain and not incoming.payload
 
-    Where the broker refuses the reply, the sender can still read it from the events upstream, and
-    the message must be acknowledged all the same: it would come back for ever.
-    """
-    payload = reply.model_dump_json().encode()
-    topics = [topic] if topic else []
-    if incoming.response_topic and is_safe_response_topic(incoming.response_topic):
-        topics.append(incoming.response_topic)
-    for each in topics:
-        try:
-            await connection.publish(
-                each,
-                payload,
-                correlation_data=incoming.correlation_data,
-                content_type=CONTENT_TYPE,
-            )
-        except LinkRefused as error:
-            logger.warning("a reply was refused", extra={"reason": error.reason})
+
+def _unless_retained(incoming: Incoming, read: Callable[[], Envelope]) -> Envelope:
+    """Read a message that was not retained; one that was is read only for who is to be told."""
+    if not incoming.retain:
+        return read()
+    refused = CommandRejected("retained", "a retained message is refused: it would come again")
+    try:
+        envelope = read()
+    except EnvelopeRejected as unread:
+        raise EnvelopeRejected(
+            refused,
+            message_id=unread.message_id,
+            name=unread.name,
+            correlation_id=unread.correlation_id,
+        ) from None
+    raise EnvelopeRejected(
+        refused,
+        message_id=envelope.id,
+        name=envelope.name,
+        correlation_id=envelope.correlation_id,
+    )

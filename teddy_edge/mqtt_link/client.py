@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiomqtt
 from paho.mqtt.client import MQTTMessage
@@ -42,6 +42,15 @@ class Will:
 
     topic: str
     payload: bytes
+
+
+class Filter(NamedTuple):
+    """What to subscribe to."""
+
+    topics: str
+    qos: int = 1
+    retained_once: bool = False
+    """What the broker has retained comes with a new subscription only, not at each connect."""
 
 
 def new_client(settings: BrokerSettings, client_id: str, will: Will | None) -> aiomqtt.Client:
@@ -93,9 +102,14 @@ def could_not_connect(settings: BrokerSettings, reason: str) -> LinkLost:
     return LinkLost(f"cannot connect to {settings.host}:{settings.port}: {reason}{hint}")
 
 
-def subscribe_options(qos: int) -> SubscribeOptions:
+def subscribe_options(each: Filter) -> SubscribeOptions:
     """Keep the retain flag as the sender set it: a retained command must be seen to be one."""
-    return SubscribeOptions(qos=qos, retainAsPublished=True)
+    handling = (
+        SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+        if each.retained_once
+        else SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+    )
+    return SubscribeOptions(qos=each.qos, retainAsPublished=True, retainHandling=handling)
 
 
 def publish_properties(

@@ -29,6 +29,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from teddy_edge.errors import LinkError, LinkLost, LinkRefused
 from teddy_edge.mqtt_link.client import (
+    Filter,
     Incoming,
     Will,
     could_not_connect,
@@ -120,9 +121,9 @@ class OneConnection:
         if failure is not None:
             raise failure
 
-    async def subscribe(self, filters: Sequence[tuple[str, int]]) -> None:
-        """Subscribe to each topic filter with its QoS; a refusal of any is `LinkRefused`."""
-        wanted = [(topic_filter, subscribe_options(qos)) for topic_filter, qos in filters]
+    async def subscribe(self, filters: Sequence[Filter]) -> None:
+        """Subscribe to each filter; a refusal of any is `LinkRefused`."""
+        wanted = [(each.topics, subscribe_options(each)) for each in filters]
         if not wanted:
             return
         with self._awaiting_an_answer():
@@ -130,9 +131,9 @@ class OneConnection:
                 codes = await self._client.subscribe(wanted)
             except aiomqtt.MqttError as error:
                 raise LinkLost(f"no answer to our subscriptions: {error}") from error
-        for (topic_filter, _), code in zip(filters, codes, strict=True):
+        for each, code in zip(filters, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
-                raise LinkRefused("subscribe to", topic_filter, str(code))
+                raise LinkRefused("subscribe to", each.topics, str(code))
 
     async def publish(
         self,

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from teddy_edge.backoff import Backoff
 from teddy_edge.errors import LinkError
-from teddy_edge.mqtt_link.client import Incoming, Will
+from teddy_edge.mqtt_link.client import Filter, Incoming, Will
 from teddy_edge.mqtt_link.connection import Delivery, OneConnection
 from teddy_edge.settings import BrokerSettings
 
@@ -49,13 +49,15 @@ class Subscription:
     """Which messages go to which handler.
 
     `ordered`: one at a time, in the order of arrival. Else up to `receive_maximum` at once, started
-    in that order. A topic that several filters match goes to the first of them.
+    in that order. A topic that several filters match goes to the first of them. `retained_once`:
+    what the broker has retained comes when it does not know us any more, and not at each connect.
     """
 
     topic_filter: str
     handler: Handler
     qos: int = 1
     ordered: bool = False
+    retained_once: bool = False
 
     def matches(self, topic: str) -> bool:
         """Tell whether the filter takes this topic."""
@@ -134,7 +136,12 @@ class MqttLink:
         raise tasks.errors[0]
 
     async def _begin(self, connection: OneConnection, tasks: _Tasks) -> None:
-        await connection.subscribe([(each.topic_filter, each.qos) for each in self._subscriptions])
+        await connection.subscribe(
+            [
+                Filter(each.topic_filter, each.qos, each.retained_once)
+                for each in self._subscriptions
+            ]
+        )
         self._announce(connection)
         for name, session in self._sessions.items():
             tasks.start(name, _call(session, connection))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -139,11 +140,13 @@ class ChildProjectionManager:
             self._log, self._store.sibling(), self._projections, self._settings, self._clock
         )
         fresh.listen(lambda _: progress(fresh.position, self._log.last_seq) if progress else None)
-        async with self._rebuilding:
+        async with self._rebuilding, contextlib.AsyncExitStack() as giving_up:
+            giving_up.push_async_callback(lambda: fresh._store.close())
             await fresh._store.discard()
             await fresh._catch_up(write=True)
             async with self._catching_up, self._writing:
                 await fresh._catch_up(write=True)
+                giving_up.pop_all()
                 await fresh.close()
                 changed = {*self._unwritten, *await self._store.keys()}
                 await self._store.replace_with_sibling()

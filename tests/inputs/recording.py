@@ -27,6 +27,7 @@ class RecordingCommands:
         self.status: Status = "done"
         self.error: TeddyEdgeError | None = None
         self.begun = 0
+        self.received_ns: list[int | None] = []
         self.finished = asyncio.Event()
         self.free = asyncio.Event()
         """Cleared, it lets commands wait as a slow card does."""
@@ -36,6 +37,7 @@ class RecordingCommands:
         self, envelope: CommandEnvelope, origin: Origin, received_ns: int | None = None
     ) -> Result:
         self.begun += 1
+        self.received_ns.append(received_ns)
         await self.free.wait()
         if self.error is not None:
             raise self.error

@@ -73,6 +73,29 @@ async def test_a_host_that_can_have_no_address_does_not_end_the_link(
         await until(lambda: caplog.text.count("cannot connect to a..b:1883") >= 2)
 
 
+@pytest.mark.parametrize(("once", "times"), [(True, 1), (False, 3)])
+async def test_what_is_retained_comes_at_each_connect_only_where_that_is_wanted(
+    broker: Mosquitto, other: aiomqtt.Client, *, once: bool, times: int
+) -> None:
+    taken: list[bytes] = []
+
+    async def take(_: Connection, message: Incoming) -> None:
+        taken.append(message.payload)
+
+    await other.publish("to/bear", b"retained", qos=1, retain=True)
+    async with Wire(broker.port).serving() as wire:
+        subscription = Subscription("to/bear", take, retained_once=once)
+        link = MqttLink(settings_for(wire.port), "bear", subscriptions=[subscription], sessions={})
+        async with running(link):
+            await until(lambda: taken == [b"retained"])
+            for connection in (2, 3):
+                wire.cut()
+                await until(lambda: link.connected and wire.connections == connection)  # noqa: B023
+                await other.publish("to/bear", b"%d" % connection, qos=1)
+                await until(lambda: taken[-1] == b"%d" % connection)  # noqa: B023
+    assert taken.count(b"retained") == times
+
+
 async def test_a_broker_that_kicks_after_accepting_is_not_hammered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

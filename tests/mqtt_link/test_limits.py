@@ -13,6 +13,7 @@ import pytest
 from teddy_edge.errors import LinkLost
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Subscription
+from teddy_edge.mqtt_link.client import Filter
 from teddy_edge.mqtt_link.connection import HELD_BYTES_MAX, Delivery, OneConnection
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
 from tests.mqtt_link.peers import RawBroker, publish_packet
@@ -60,7 +61,7 @@ async def test_what_exceeds_the_window_is_not_read_until_there_is_room(*, tls: b
         connection = connect(raw, held, tls=tls, ca_file=CERTIFICATES / "ca.crt")
         try:
             await connection.open()
-            await connection.subscribe([("to/bear", 1)])
+            await connection.subscribe([Filter("to/bear")])
             await until(lambda: len(held.deliveries) == WINDOW)
             await asyncio.sleep(0.2)
             assert len(held.deliveries) == WINDOW
@@ -80,7 +81,7 @@ async def test_an_awaited_acknowledgement_is_read_although_the_window_is_full() 
         connection = connect(raw, held)
         try:
             await connection.open()
-            await connection.subscribe([("to/bear", 1)])
+            await connection.subscribe([Filter("to/bear")])
             await until(lambda: len(held.deliveries) >= WINDOW)
             await asyncio.wait_for(connection.publish("from/bear", b""), TIMEOUT_S)
         finally:
@@ -99,7 +100,7 @@ async def test_a_flood_is_cut_off_at_the_limit_and_left_to_the_next_connection(
         try:
             await connection.open()
             publishing = asyncio.create_task(connection.publish("from/bear", b""))
-            await connection.subscribe([("to/bear", 1)])
+            await connection.subscribe([Filter("to/bear")])
             await until(lambda: held.held_bytes > HELD_BYTES_MAX - 62_000)
             ending = asyncio.create_task(connection.until_it_ends())
             await asyncio.sleep(0.1)

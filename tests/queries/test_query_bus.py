@@ -2,73 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from teddy_edge.messages import Actor, Answer, Origin, QueryEnvelope
-from teddy_edge.queries import QueryBus, StandardPolicy, register_queries
-from teddy_edge.security import SenderPolicy
-from teddy_edge.settings import QuerySettings
-from teddy_edge.testing import FakeClock
-from tests.commands.box import PARENT, Box, open_box
-from tests.projections.test_runner import open_read_models
-
-STRANGER = Actor(id="parent-666", role="parent")
-
-
-class Asker:
-    """A query bus over a bear, and a child registered there."""
-
-    def __init__(self, box: Box, bus: QueryBus) -> None:
-        self.box = box
-        self.bus = bus
-        self.lacking: str | None = None
-        self.child_id = ""
-
-    async def ask(
-        self,
-        name: str = "get_child_profile",
-        data: dict[str, Any] | None = None,
-        actor: Actor = PARENT,
-        origin: Origin = Origin.MQTT,
-    ) -> Answer:
-        data = {"child_id": self.child_id} if data is None else data
-        envelope = QueryEnvelope(
-            id=uuid4(), name=name, actor=actor, correlation_id="correlation-2", data=data
-        )
-        return await self.bus.ask(envelope, origin)
-
-
-@asynccontextmanager
-async def open_asker(
-    tmp_path: Path,
-    *,
-    allow_unsigned: bool = True,
-    expensive_per_minute: int = 1000,
-    clock: FakeClock | None = None,
-) -> AsyncIterator[Asker]:
-    settings = QuerySettings(expensive_per_minute=expensive_per_minute)
-    async with (
-        open_box(tmp_path / "log", clock=clock) as box,
-        open_read_models(box.log, tmp_path / "rows") as read_models,
-    ):
-        bus = QueryBus(
-            read_models,
-            lambda: box.log.last_seq,
-            lambda: asker.lacking,
-            SenderPolicy(allow_unsigned=allow_unsigned),
-            settings,
-            box.clock,
-        )
-        register_queries(bus, StandardPolicy(), settings, box.clock, dict, lambda: asker.lacking)
-        asker = Asker(box, bus)
-        asker.child_id = (await box.send(box.envelope(), Origin.SOCKET)).data["child_id"]
-        yield asker
+from teddy_edge.messages import Actor, Origin
+from tests.commands.box import PARENT
+from tests.queries.asking import STRANGER, open_asker
 
 
 async def test_a_parent_reads_what_was_just_recorded(tmp_path: Path) -> None:

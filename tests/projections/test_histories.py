@@ -57,7 +57,7 @@ async def play_and_crash(root: Path, steps: Steps, crash_at: int, write_at: int)
 
 
 @given(steps=histories, crash_at=st.integers(0, 40), write_at=st.integers(0, 40))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_live_rows_are_those_built_anew_and_those_after_a_crash(
     steps: Steps, crash_at: int, write_at: int
 ) -> None:

@@ -10,7 +10,7 @@ import enum
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import (
@@ -177,18 +177,31 @@ _SENTENCES = {
 }
 
 
-def rejection_of(error: ValidationError, prefix: str = "") -> CommandRejected:
+def rejection_of(
+    error: ValidationError, model: type[BaseModel], prefix: str = ""
+) -> CommandRejected:
     """Turn what pydantic found first into a rejection that repeats nothing of the value given.
 
-    `prefix` is the path of the validated part, as in `data`.
+    `model` is what was validated against, `prefix` its path, as in `data`.
     """
     detail = error.errors(include_url=False, include_input=False)[0]
     location = detail["loc"]
+    sentence = _SENTENCES.get(detail["type"]) or _without_value(detail["type"], detail["msg"])
     if detail["type"] == "extra_forbidden":  # the name of the field is the sender's own text
         location = location[:-1]
+        sentence += ": it may have " + ", ".join(_fields_at(model, location))
     field = dotted_path(prefix, *location)
-    sentence = _SENTENCES.get(detail["type"]) or _without_value(detail["type"], detail["msg"])
     return CommandRejected("invalid", f"{field or 'the message'} {sentence}", field)
+
+
+def _fields_at(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
+    """Give the fields that a model has at a path within it."""
+    for part in location:
+        if part in model.model_fields:
+            annotation = model.model_fields[str(part)].annotation
+            kinds = get_args(annotation) or (annotation,)
+            model = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))
+    return sorted(model.model_fields)
 
 
 def dotted_path(*parts: str | int) -> str | None:

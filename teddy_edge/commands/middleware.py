@@ -67,7 +67,7 @@ class ValidationMiddleware:
         try:
             context.command = command_type.model_validate(context.envelope.data)
         except ValidationError as error:
-            raise rejection_of(error, prefix="data") from None  # it repeats the data
+            raise rejection_of(error, command_type, prefix="data") from None  # it repeats the data
         return await call_next(context)
 
 

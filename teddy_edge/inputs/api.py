@@ -6,7 +6,10 @@
     POST /buttons/{name}/press  {"button", "seq"}; 404 unknown, 409 bounced or no simulated pins
     GET  /events?from=SEQ       server-sent events from SEQ on (default 1), then live; id = seq
     GET  /status                what `teddy-edge status` shows
-    GET  /health                200 while the daemon answers
+    POST /rebuild               builds the read models anew, while all goes on: how far it is, as
+                                `rebuild` in the status; 409 where one is running
+    GET  /health                200 while the daemon answers, and what `get_health` measures
+    GET  /metrics               the same for Prometheus
 
 Whatever else goes wrong is `{"error": {"code", "message", "field"}}`; 503 where the card does not
 keep up or a limit is reached. A slow listener holds back its own stream and nothing else.
@@ -16,8 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -25,13 +27,14 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from teddy_edge.clock import Clock, new_id, rfc3339
 from teddy_edge.errors import CommandRejected, EnvelopeRejected, LogOverloaded, LogPoisoned
 from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
+from teddy_edge.inputs.event_stream import EventStream
+from teddy_edge.inputs.exposition import CONTENT_TYPE, exposition
 from teddy_edge.inputs.ports import BearView, Commands, Pins, Queries
 from teddy_edge.inputs.unix_socket import bound_socket
 from teddy_edge.messages import Answer, Origin, Result
@@ -107,7 +110,9 @@ class LocalApi:
                 Route("/buttons/{name}/press", self._press, methods=["POST"]),
                 Route("/events", self._events),
                 Route("/status", self._status),
+                Route("/rebuild", self._rebuild, methods=["POST"]),
                 Route("/health", self._health),
+                Route("/metrics", self._metrics),
             ],
             exception_handlers={
                 HTTPException: _http_error,
@@ -194,74 +199,17 @@ class LocalApi:
     async def _status(self, _: Request) -> Response:
         return JSONResponse(self._view.status())
 
+    async def _rebuild(self, _: Request) -> Response:
+        if not self._view.begin_rebuild():
+            sentence = "a rebuild is running already; teddy-edge status shows how far it is"
+            return _error(409, CommandRejected("rebuild_running", sentence))
+        return JSONResponse(self._view.status()["rebuild"])
+
     async def _health(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok", **self._view.health()})
 
-
-class EventStream(Response):
-    """Sends events to one listener until it leaves or the daemon stops.
-
-    The next event is fetched only after the last one was taken: the daemon keeps nothing for a
-    listener that does not read.
-    """
-
-    media_type = "text/event-stream"
-
-    def __init__(
-        self,
-        events: AsyncIterator[dict[str, Any]],
-        stopping: asyncio.Event,
-        listening: Callable[[], contextlib.AbstractContextManager[None]],
-    ) -> None:
-        self._events = events
-        self._stopping = stopping
-        self._listening = listening
-        self.status_code = 200
-        self.background = None
-        self.init_headers({"cache-control": "no-store"})  # without a body: no content-length
-
-    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
-        """Serve the response, as ASGI calls it."""
-        ends = [
-            asyncio.create_task(_disconnected(receive), name="listener left"),
-            asyncio.create_task(self._wait_for_stop(), name="daemon stops"),
-        ]
-        try:
-            with self._listening():
-                await send(
-                    {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-                )
-                while (event := await self._next(ends)) is not None:
-                    await send(_part(_frame(event), more=True))
-                await send(_part(b"", more=False))
-        finally:
-            for end in ends:
-                end.cancel()
-
-    async def _wait_for_stop(self) -> None:
-        await self._stopping.wait()
-
-    async def _next(self, ends: list[asyncio.Task[None]]) -> dict[str, Any] | None:
-        following = asyncio.ensure_future(anext(self._events, None))
-        try:
-            await asyncio.wait([following, *ends], return_when=asyncio.FIRST_COMPLETED)
-            return None if any(end.done() for end in ends) else await following
-        finally:
-            following.cancel()
-            await asyncio.wait([following])
-
-
-def _frame(event: dict[str, Any]) -> bytes:
-    return f"id: {event['seq']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
-
-
-def _part(body: bytes, *, more: bool) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": body, "more_body": more}
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    async def _metrics(self, _: Request) -> Response:
+        return PlainTextResponse(exposition(self._view.health()), media_type=CONTENT_TYPE)
 
 
 class Server(uvicorn.Server):

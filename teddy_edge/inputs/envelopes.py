@@ -222,7 +222,7 @@ def _validate(envelope_type: type[Envelope], fields: dict[str, Any]) -> Envelope
     try:
         return envelope_type.model_validate(fields)
     except ValidationError as error:
-        raise rejection_of(error) from None
+        raise rejection_of(error, envelope_type) from None
 
 
 def _check_addressee(envelope: Envelope, topic_name: str, bear: str) -> None:

@@ -45,7 +45,13 @@ class BearView(Protocol):
     """What the local API shows of the daemon as a whole."""
 
     def status(self) -> dict[str, Any]:
-        """Give `bear`, `version`, `broker`, `log` and `socket`, as `teddy-edge status` prints."""
+        """Give `bear`, `version`, `broker`, `log`, `rebuild` and `socket` (`teddy-edge status`)."""
+
+    def health(self) -> dict[str, Any]:
+        """Give what is measured now, as the query `get_health` does."""
+
+    def begin_rebuild(self) -> bool:
+        """Build the read models anew, in the background; False where that goes on already."""
 
     def events(self, first_seq: int) -> AsyncIterator[dict[str, Any]]:
         """Give every event from `first_seq` on, CloudEvents as dicts, then live ones."""

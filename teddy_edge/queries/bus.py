@@ -167,7 +167,9 @@ class QueryBus:
         try:
             return handler, handler.query_type.model_validate(envelope.data)
         except ValidationError as error:
-            raise rejection_of(error, prefix="data") from None  # it repeats the data
+            raise rejection_of(
+                error, handler.query_type, prefix="data"
+            ) from None  # it repeats the data
 
     def _check_rate(self, actor: Actor) -> None:
         wait_s = self._limit.wait_s(f"{actor.role}:{actor.id}")

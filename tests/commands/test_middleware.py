@@ -54,6 +54,17 @@ async def test_a_wrong_field_is_named(
         assert (error.code, error.field) == ("invalid", field)
 
 
+async def test_an_unknown_field_within_a_field_is_answered_with_the_known_ones(
+    tmp_path: Path,
+) -> None:
+    async with open_box(tmp_path) as box:
+        data = {"child_id": "c", "changes": {"preferences": {"emma_likes": "dragons"}}}
+        error = await refused(box, name="update_child_profile", data=data)
+        assert error.field == "data.changes.preferences"
+        assert "favorite_stories, interests, language, learning_style" in error.message
+        assert "emma" not in str(error)
+
+
 async def test_a_missing_field_is_named(tmp_path: Path) -> None:
     async with open_box(tmp_path) as box:
         data = {key: value for key, value in EMMA.items() if key != "parent_id"}

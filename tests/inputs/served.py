@@ -37,6 +37,23 @@ class FakeView:
         self.told: list[dict[str, Any]] = []
         self.given = 0
         self.more = asyncio.Event()
+        self.rebuild: dict[str, Any] = {
+            "is_running": False,
+            "position": 0,
+            "last_seq": 0,
+            "took_s": None,
+            "failed_because": None,
+        }
+        self.measured: dict[str, Any] = {}
+
+    def health(self) -> dict[str, Any]:
+        return self.measured
+
+    def begin_rebuild(self) -> bool:
+        if self.rebuild["is_running"]:
+            return False
+        self.rebuild["is_running"] = True
+        return True
 
     def tell(self, count: int, padding: str = "") -> None:
         start = len(self.told) + 1
@@ -50,6 +67,7 @@ class FakeView:
             "version": "0.1.0",
             "broker": {"host": "localhost", "port": 1883, "connected": False},
             "log": {"epoch": "e", "last_seq": seq, "confirmed_seq": seq},
+            "rebuild": dict(self.rebuild),
             "socket": "api.sock",
         }
 

@@ -137,7 +137,7 @@ BAD = {
     "no actor": (json.dumps(without("actor")).encode(), "invalid", "actor"),
     "actor of a wrong type": (as_json(actor=CANARY), "invalid", "actor"),
     "unknown role": (as_json(actor={"id": "a", "role": CANARY}), "invalid", "actor.role"),
-    "unknown field": (as_json(colour=CANARY), "invalid", "colour"),
+    "unknown field": (as_json(colour=CANARY), "invalid", None),
     "unknown field that is a name": (as_json(**{CANARY: 1}), "invalid", None),
     "data of a wrong type": (as_json(data=CANARY), "invalid", "data"),
     "time without zone": (as_json(issued_at="2026-11-22T10:00:00"), "invalid", "issued_at"),
@@ -263,7 +263,7 @@ def test_a_validation_error_becomes_a_rejection_under_its_prefix(
 ) -> None:
     with pytest.raises(ValidationError) as caught:
         Toys.model_validate(given_data)
-    rejection = rejection_of(caught.value, "data")
+    rejection = rejection_of(caught.value, Toys, "data")
     assert (rejection.code, rejection.field) == ("invalid", field)
     assert message_text in (None, rejection.message)
     assert "Canary" not in str(rejection)

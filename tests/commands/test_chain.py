@@ -78,12 +78,11 @@ async def test_each_order_is_refused_at_the_start_or_works(
 ) -> None:
     file = tmp_path / "teddy-edge.toml"
     file.write_text(f"[commands]\nmiddleware = {list(names)}\n")
-    try:
-        chain = load_settings(file).commands.middleware
-    except SettingsError as refusal:
-        assert "commands.middleware" in str(refusal)
-        assert names.index("security") < names.index("validation")
+    if names.index("security") < names.index("validation"):
+        with pytest.raises(SettingsError, match=r"commands\.middleware"):
+            load_settings(file)
         return
+    chain = load_settings(file).commands.middleware
     async with open_box(tmp_path / "log") as box:
         use(box, chain)
         envelope = box.envelope()

@@ -52,7 +52,7 @@ async def test_the_order_of_the_settings_is_the_order_of_the_steps(
     tmp_path: Path, names: Sequence[str], is_counted: bool
 ) -> None:
     async with open_box(tmp_path) as box:
-        use(box, CommandSettings(middleware=names).middleware)  # type: ignore[arg-type]
+        use(box, CommandSettings(middleware=names).middleware)
         await send(box, age=99)
         assert bool(box.meter.total) is is_counted
 

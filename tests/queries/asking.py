@@ -55,7 +55,7 @@ class Asker:
         )
         return await self.bus.ask(envelope, origin)
 
-    async def data(self, name: str, actor: Actor = PARENT, **data: Any) -> dict[str, Any]:
+    async def data(self, name: str, actor: Actor = PARENT, /, **data: Any) -> dict[str, Any]:
         """Ask by way of the local socket, about the child unless told otherwise."""
         if not data or not {"child_id", "parent_id", "search_term"} & data.keys():
             data["child_id"] = self.child_id
@@ -63,7 +63,7 @@ class Asker:
         assert answer.data is not None, answer.error
         return answer.data
 
-    async def refused(self, name: str, actor: Actor = PARENT, **data: Any) -> tuple[str, str]:
+    async def refused(self, name: str, actor: Actor = PARENT, /, **data: Any) -> tuple[str, str]:
         """Ask what is refused; gives the code and the field."""
         answer = await self.ask(name, data, actor, Origin.SOCKET)
         assert answer.error is not None

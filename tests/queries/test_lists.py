@@ -27,7 +27,9 @@ async def test_pages_of_children_stay_put_while_children_are_added(
     async with open_asker(tmp_path) as asker:
         for number in range(1, 24):
             await asker.register(name=f"Child {number}")
-        seen, cursor, pages = [], "0", 0
+        seen: list[str] = []
+        cursor: str | None = "0"
+        pages = 0
         while cursor is not None:
             page = await asker.data(query, parent_id=PARENT.id, limit=5, cursor=cursor)
             seen += names(page)

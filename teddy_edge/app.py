@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from teddy_edge import __version__
-from teddy_edge.assembly import READ_BYTES_MAX, READ_RECORDS_MAX, assembled
+from teddy_edge.assembly import READ_BYTES_MAX, READ_RECORDS_MAX, Assembly, assembled, health
 from teddy_edge.clock import Clock, SystemClock
 from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.errors import (
@@ -27,12 +27,13 @@ from teddy_edge.errors import (
     SettingsError,
     TeddyEdgeError,
 )
-from teddy_edge.eventlog import Cursor, EventLog
+from teddy_edge.eventlog import EventLog
 from teddy_edge.events import BearStarted, cloud_event, decode_record
 from teddy_edge.inputs.api import LocalApi
 from teddy_edge.inputs.gpio import Buttons, SimulatedPins
 from teddy_edge.inputs.mqtt import MqttInput
 from teddy_edge.mqtt_link import MqttLink, Subscription
+from teddy_edge.projections import Rebuilding
 from teddy_edge.settings import Settings
 from teddy_edge.supervision import Notifier, TaskEnded, run_until_one_ends
 from teddy_edge.sync import Presence, StatePublisher, Uplink
@@ -98,7 +99,8 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
             will=presence.will,
         )
         buttons = Buttons(settings.buttons, settings.bear, commands, clock, simulate=simulate)
-        view = View(settings, clock, log, cursor, link)
+        rebuilding = Rebuilding(core.read_models, clock)
+        view = View(core, clock, link, rebuilding)
         pins = SimulatedPins(buttons) if simulate else None
         api = LocalApi(settings, commands, queries, view, pins, clock)
         await core.journal.note(BearStarted(version=__version__), BEAR_STREAM)
@@ -106,6 +108,7 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
             "log": log.watch(),
             "read models": core.read_models.run(),
             "read model windows": core.read_models.write_in_windows(),
+            "rebuilding": rebuilding.run(),
             "buttons": buttons.run(),
             "link": link.run(),
             "api": api.run(),
@@ -136,13 +139,14 @@ class View:
     """What the local API shows of the daemon as a whole (see `inputs.ports.BearView`)."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, log: EventLog, cursor: Cursor, link: MqttLink
+        self, core: Assembly, clock: Clock, link: MqttLink, rebuilding: Rebuilding
     ) -> None:
-        self._settings = settings
+        self._core = core
+        self._settings = core.settings
+        self._log = core.log
         self._clock = clock
-        self._log = log
-        self._cursor = cursor
         self._link = link
+        self._rebuilding = rebuilding
 
     def status(self) -> dict[str, Any]:
         """Give the facts that `teddy-edge status` prints."""
@@ -154,12 +158,21 @@ class View:
             "log": {
                 "epoch": str(self._log.epoch),
                 "last_seq": self._log.last_seq,
-                "confirmed_seq": self._cursor.seq,
+                "confirmed_seq": self._core.cursor.seq,
                 "complete": self._log.report.complete,
             },
+            "rebuild": self._rebuilding.state(),
             "clock_trust": self._clock.trust().value,
             "socket": str(self._settings.socket_path),
         }
+
+    def health(self) -> dict[str, Any]:
+        """Give what is measured now."""
+        return health(self._core)
+
+    def begin_rebuild(self) -> bool:
+        """Build the read models anew in the background; False where that goes on already."""
+        return self._rebuilding.begin()
 
     async def events(self, first_seq: int) -> AsyncIterator[dict[str, Any]]:
         """Give every event from `first_seq` on, then each new one."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from teddy_edge import __version__, cli_actions, cli_log
+from teddy_edge import __version__, cli_actions, cli_log, cli_rebuild
 from teddy_edge.cli_actions import EVENTS_SHOWN_FIRST, UsageError, fail
 from teddy_edge.errors import (
     EXIT_CONFIG,
@@ -36,6 +36,7 @@ examples:
                                                  a command, its data from a file
   teddy-edge query get_bear_state                a question
   teddy-edge tail                                the last ten events, then each new one
+  teddy-edge rebuild                             what is known of the children, from the log
   teddy-edge log verify                          whether the log is whole; needs no daemon
 
 The daemon is found by --socket, else TEDDY_EDGE_SOCKET, else where the service and
@@ -73,6 +74,14 @@ about a child is shown only with --json.
 examples:
   teddy-edge tail --from 1
   teddy-edge tail --json | jq .type
+"""
+
+REBUILD_EPILOG = """\
+What queries are answered from is a function of the log: this builds it anew, in the background,
+while the bear goes on. Interrupted, it goes on too; `teddy-edge status` shows how far it is. One
+runs at a time: a second one is refused (exit code 1).
+
+--json prints one object at the end: {position took_s failed_because}
 """
 
 LOG_EPILOG = """\
@@ -230,7 +239,10 @@ def _add_client_commands(commands: Any) -> None:
         "--from", dest="first_seq", type=_seq, metavar="N",
         help=f"the first sequence number (default: the last {EVENTS_SHOWN_FIRST} events)",
     )  # fmt: skip
-    for parser in (status, press, send, query, tail):
+    rebuild = _add(
+        commands, "rebuild", cli_rebuild.rebuild, "build the read models anew", REBUILD_EPILOG
+    )
+    for parser in (status, press, send, query, tail, rebuild):
         parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 

@@ -80,7 +80,8 @@ def _print_toml(table: Mapping[str, Any]) -> None:
             print(f"{key} = {json.dumps(value)}")
 
 
-def _client(arguments: argparse.Namespace) -> LocalClient:
+def client_of(arguments: argparse.Namespace) -> LocalClient:
+    """Find the daemon; raises `DaemonUnreachable`."""
     from teddy_edge.local_client import find_daemon  # noqa: PLC0415
 
     return find_daemon(arguments.socket)
@@ -88,7 +89,7 @@ def _client(arguments: argparse.Namespace) -> LocalClient:
 
 def status(arguments: argparse.Namespace) -> int:
     """Show how the daemon is."""
-    return _show(_client(arguments).status(), arguments, _print_status)
+    return show(client_of(arguments).status(), arguments, _print_status)
 
 
 def _print_status(body: Mapping[str, Any]) -> None:
@@ -102,12 +103,14 @@ def _print_status(body: Mapping[str, Any]) -> None:
     print(f"epoch   {log['epoch']}")
     if "clock_trust" in body:
         print(f"clock   {body['clock_trust']}")
+    if "rebuild" in body and body["rebuild"]["is_running"]:
+        print(f"rebuild {body['rebuild']['position']} of {body['rebuild']['last_seq']} events")
 
 
 def press(arguments: argparse.Namespace) -> int:
     """Press a simulated button."""
-    return _show(
-        _client(arguments).press(arguments.button),
+    return show(
+        client_of(arguments).press(arguments.button),
         arguments,
         lambda body: print(f"{body['button']} was pressed, and recorded by event {body['seq']}"),
     )
@@ -120,7 +123,7 @@ def send(arguments: argparse.Namespace) -> int:
         body["id"] = arguments.id
     if arguments.correlation_id is not None:
         body["correlation_id"] = arguments.correlation_id
-    return _show(_client(arguments).command(arguments.name, body), arguments, _print_result)
+    return show(client_of(arguments).command(arguments.name, body), arguments, _print_result)
 
 
 def _print_result(body: Mapping[str, Any]) -> None:
@@ -132,8 +135,8 @@ def _print_result(body: Mapping[str, Any]) -> None:
 
 def query(arguments: argparse.Namespace) -> int:
     """Ask a question and show the answer."""
-    reply = _client(arguments).query(arguments.name, _message(arguments))
-    return _show(reply, arguments, _print_answer)
+    reply = client_of(arguments).query(arguments.name, _message(arguments))
+    return show(reply, arguments, _print_answer)
 
 
 def _print_answer(body: Mapping[str, Any]) -> None:
@@ -186,12 +189,12 @@ def tail(arguments: argparse.Namespace) -> int:
     """Show events until Ctrl-C, which is a good end."""
     from teddy_edge.local_client import RequestRefused  # noqa: PLC0415
 
-    client = _client(arguments)
+    client = client_of(arguments)
     try:
         for event in client.events(arguments.first_seq or _recent(client)):
             print(json.dumps(event) if arguments.json else _event_line(event), flush=True)
     except RequestRefused as refused:
-        return _show(refused.reply, arguments, print)
+        return show(refused.reply, arguments, print)
     except KeyboardInterrupt:
         return EXIT_OK
     return fail("the daemon has stopped", EXIT_UNAVAILABLE)
@@ -215,13 +218,14 @@ def _event_line(event: Mapping[str, Any]) -> str:
     return printable(f"{columns}  {event['subject']:<28}  clock {event['clocktrust']}")
 
 
-def _show(
-    reply: Reply, arguments: argparse.Namespace, show: Callable[[Mapping[str, Any]], None]
+def show(
+    reply: Reply, arguments: argparse.Namespace, tell: Callable[[Mapping[str, Any]], None]
 ) -> int:
+    """Print what the daemon replied, or why it refused; gives the exit code."""
     if arguments.json:
         print(json.dumps(reply.body))
     elif reply.ok:
-        show(reply.body)
+        tell(reply.body)
     else:
         return fail(_reason(reply.body), EXIT_FAILED)
     return EXIT_OK if reply.ok else EXIT_FAILED

@@ -68,6 +68,10 @@ class LocalClient:
         """Ask how the daemon is."""
         return self._ask("GET", "/status")
 
+    def rebuild(self) -> Reply:
+        """Have the read models built anew; `rebuild` in the status says how far it is."""
+        return self._ask("POST", "/rebuild", {})
+
     def events(self, first_seq: int) -> Iterator[dict[str, Any]]:
         """Give every event from `first_seq` on, then live ones, until the daemon stops.
 

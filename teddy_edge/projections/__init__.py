@@ -2,7 +2,8 @@
 
 `child`, `conversation`, `safety`, `activity` and `bear` say purely which rows a record makes;
 `runner` feeds them the log in order, gives rows to the queries, and writes changed rows together
-with the position they stand at, once per window; `store` keeps them in diskcache.
+with the position they stand at, once per window; `store` keeps them in diskcache; `rebuilding`
+builds them anew on demand.
 
 The rows are a function of the log alone (P6): they may be deleted at any time and come back the
 same. Nobody waits for them to be on the card, since the log is.
@@ -15,6 +16,7 @@ from teddy_edge.projections.conversation import (
     ConversationProjection,
     ConversationSummaryReadModel,
 )
+from teddy_edge.projections.rebuilding import Rebuilding
 from teddy_edge.projections.rows import Projection, Row, Rows
 from teddy_edge.projections.runner import ChildProjectionManager
 from teddy_edge.projections.safety import SafetyMetricsReadModel, SafetyProjection
@@ -32,6 +34,7 @@ __all__ = [
     "ConversationSummaryReadModel",
     "Projection",
     "ReadModelStore",
+    "Rebuilding",
     "Row",
     "Rows",
     "SafetyMetricsReadModel",

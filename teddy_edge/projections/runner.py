@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from teddy_edge.clock import NS_PER_S, Clock
 from teddy_edge.errors import ReadModelError
@@ -18,8 +18,31 @@ from teddy_edge.settings import ProjectionSettings
 logger = logging.getLogger("teddy_edge.projections")
 
 READ_BYTES_MAX = 1024 * 1024
+RECENT_ROWS_MAX = 4096
 FAULTS_MAX = 2
 """Faults of the store after which the rows stay in memory until the next start."""
+
+
+class _Recent:
+    """The rows that one catch-up met: each is asked of the store's thread once."""
+
+    def __init__(self, get: Callable[[str], Awaitable[Row | None]]) -> None:
+        self._get = get
+        self._rows: dict[str, Row | None] = {}
+
+    async def get(self, key: str) -> Row | None:
+        """Give a row."""
+        if key in self._rows:
+            return self._rows[key]
+        row = await self._get(key)
+        self.keep({key: row})
+        return row
+
+    def keep(self, rows: Mapping[str, Row | None]) -> None:
+        """Take up rows that were read or changed; at the limit all others are forgotten."""
+        if len(self._rows) + len(rows) > RECENT_ROWS_MAX:
+            self._rows.clear()
+        self._rows.update(rows)
 
 
 class _Change:
@@ -134,27 +157,35 @@ class ChildProjectionManager:
     async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Build all rows anew beside the ones in use, and take them into use when they are ready.
 
-        `progress` hears how far it is and how far it goes, in sequence numbers.
+        `progress` hears how far it is and how far it goes, in sequence numbers. Raises
+        `ReadModelError` where the new rows cannot be written; those in use then stay in use.
         """
         fresh = ChildProjectionManager(
             self._log, self._store.sibling(), self._projections, self._settings, self._clock
         )
         fresh.listen(lambda _: progress(fresh.position, self._log.last_seq) if progress else None)
         async with self._rebuilding, contextlib.AsyncExitStack() as giving_up:
-            giving_up.push_async_callback(lambda: fresh._store.close())
+            giving_up.push_async_callback(fresh._store.close)
             await fresh._store.discard()
-            await fresh._catch_up(write=True)
+            await fresh._follow(write=True)
             async with self._catching_up, self._writing:
-                await fresh._catch_up(write=True)
+                await fresh._follow(write=True)
                 giving_up.pop_all()
-                await fresh.close()
+                await fresh._store.close()
                 changed = {*self._unwritten, *await self._store.keys()}
-                await self._store.replace_with_sibling()
+                await asyncio.shield(self._take_over(fresh.position))
                 changed.update(await self._store.keys())
-                self._unwritten = {}
-                self.position = self._written_position = fresh.position
         for listener in self._listeners:
             listener(changed)
+
+    async def _take_over(self, position: int) -> None:
+        """Stand at the new rows' position before they are in place: reads queue up behind them.
+
+        Given up half way, rows of one position would be written under another.
+        """
+        self._unwritten = {}
+        self.position = self._written_position = position
+        await self._store.replace_with_sibling()
 
     async def close(self) -> None:
         """Write what changed and close the store; what cannot be written is built anew later."""
@@ -210,7 +241,7 @@ class ChildProjectionManager:
                 await self._follow(write=False)
 
     async def _follow(self, *, write: bool) -> None:
-        last_seq = self._log.last_seq
+        last_seq, recent = self._log.last_seq, _Recent(self._get)
         if self.position < last_seq:
             self._behind_since_ns = self._clock.monotonic_ns()
         while self.position < last_seq:
@@ -220,23 +251,24 @@ class ChildProjectionManager:
                 self._settings.batch_records_max,
                 READ_BYTES_MAX,
             )
-            await self._include(batch, last_seq)
+            await self._include(batch, last_seq, recent)
             if write:
                 await self._write()
         self._behind_since_ns = None
         self.lacking = None
 
-    async def _include(self, batch: Sequence[StoredRecord], last_seq: int) -> None:
+    async def _include(self, batch: Sequence[StoredRecord], last_seq: int, recent: _Recent) -> None:
         """Apply a batch; the rows and the position change together, seen from the event loop.
 
         An empty batch says that the records up to `last_seq` are lost.
         """
-        change = _Change(self._get)
+        change = _Change(recent.get)
         for stored in batch:
             record = decode_record(stored.seq, stored.data_class, stored.body)
             for projection in self._projections:
                 await projection.apply(change, record)
         self._unwritten.update(change.rows)
+        recent.keep(change.rows)
         self.position = batch[-1].seq if batch else last_seq
         for listener in self._listeners:
             listener(set(change.rows))

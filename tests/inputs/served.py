@@ -44,7 +44,18 @@ class FakeView:
             "took_s": None,
             "failed_because": None,
         }
-        self.measured: dict[str, Any] = {}
+        self.measured: dict[str, Any] = {
+            "command_throughput": 0.0,
+            "query_response_time": None,
+            "cache_hit_rate": 0.0,
+            "error_rate": 0.0,
+            "read_model_freshness": 0.0,
+            "commands": {"total": 0, "failed": 0},
+            "queries": {"total": 0, "failed": 0},
+            "cache": {"entries": 0, "hits": 0, "misses": 0, "evictions": 0},
+            "log": {"last_seq": 0, "complete": True},
+            "read_models": {"position": 0},
+        }
 
     def health(self) -> dict[str, Any]:
         return self.measured

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import socket
@@ -16,6 +17,7 @@ from uuid import UUID
 import pytest
 
 from teddy_edge.errors import CommandRejected, LogOverloaded, LogPoisoned
+from teddy_edge.inputs.exposition import exposition
 from teddy_edge.local_client import Reply, RequestRefused, UnixConnection
 from teddy_edge.messages import ErrorDetail, Origin
 from tests.inputs.recording import until
@@ -211,7 +213,21 @@ async def test_a_wrong_request_is_answered_with_a_json_error(
 
 async def test_status_and_health_answer(served: Served) -> None:
     assert (await away(served.client.status)).body["bear"] == "bear-001"
-    assert (await away(raw, served, "GET", "/health"))[0] == 200
+    status, body = await away(raw, served, "GET", "/health")
+    assert (status, json.loads(body)) == (200, {"status": "ok", **served.view.measured})
+
+
+async def test_metrics_are_plain_text(served: Served) -> None:
+    status, body = await away(raw, served, "GET", "/metrics")
+    assert status == 200
+    assert body.decode() == exposition(served.view.measured)
+
+
+async def test_a_rebuild_begins_once(served: Served) -> None:
+    begun = await away(served.client.rebuild)
+    assert (begun.status, begun.body) == (200, served.view.rebuild)
+    again = await away(served.client.rebuild)
+    assert (again.status, again.body["error"]["code"]) == (409, "rebuild_running")
 
 
 def take(events: Iterator[dict[str, Any]], count: int) -> list[int]:

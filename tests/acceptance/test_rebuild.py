@@ -1,0 +1,178 @@
+"""The daemon builds its read models anew while it goes on serving."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgpack
+import pytest
+
+from teddy_edge.cqrs_service import CQRSService
+from teddy_edge.errors import LogLocked
+from teddy_edge.local_client import UnixConnection
+from teddy_edge.settings import CommandSettings, Settings
+from tests.acceptance.bear import EMMA, Bear
+
+CHILDREN = 10
+VIOLATIONS = 1500
+AT_ONCE = 64
+PARENT = {"id": "parent-123", "role": "parent"}
+
+
+async def record_history(data_directory: Path) -> str:
+    """Some thousand events; gives Emma's id."""
+    patient = CommandSettings(per_minute=1_000_000)
+    cqrs = CQRSService(lambda: Settings(data_directory=data_directory, commands=patient))
+    await cqrs.initialize()
+    registered = await asyncio.gather(
+        *(
+            cqrs.execute("register_child", {**EMMA, "udid": f"u-{number}"})
+            for number in range(CHILDREN)
+        )
+    )
+    ids = [result.data["child_id"] for result in registered]
+    for start in range(0, VIOLATIONS, AT_ONCE):
+        reports = [
+            cqrs.report_safety_violation(ids[number % CHILDREN], "rude_words", "low")
+            for number in range(start, start + AT_ONCE)
+        ]
+        assert all(result.success for result in await asyncio.gather(*reports))
+    await cqrs.close()
+    return str(ids[0])
+
+
+def tamper(data_directory: Path, child_id: str, changes: dict[str, Any]) -> None:
+    """Change a row as somebody with the card in hand would: it stays readable."""
+    with closing(sqlite3.connect(data_directory / "read-models" / "cache.db")) as database:
+        key = f"child/{child_id}"
+        ((value,),) = database.execute("SELECT value FROM Cache WHERE key = ?", (key,))
+        row = msgpack.packb({**msgpack.unpackb(value), **changes})
+        database.execute("UPDATE Cache SET value = ? WHERE key = ?", (row, key))
+        database.commit()
+
+
+@pytest.fixture(scope="module")
+def emma_and_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    directory = tmp_path_factory.mktemp("history")
+    return asyncio.run(record_history(directory / "data")), directory
+
+
+@pytest.fixture
+def bear(emma_and_data: tuple[str, Path]) -> Iterator[Bear]:
+    with Bear(emma_and_data[1], broker_port=9) as bear:  # nobody listens there: the bear is offline
+        yield bear
+
+
+def rebuild(bear: Bear, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "teddy_edge.cli", "rebuild", *arguments],
+        env={**os.environ, "TEDDY_EDGE_SOCKET": str(bear.socket)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def age_of(bear: Bear, child_id: str) -> int:
+    reply = bear.client.query(
+        "get_child_profile", {"data": {"child_id": child_id}, "actor": PARENT}
+    )
+    age: int = reply.body["data"]["age"]
+    return age
+
+
+def test_commands_and_queries_go_on_while_a_tampered_row_is_restored(
+    bear: Bear, emma_and_data: tuple[str, Path]
+) -> None:
+    emma = emma_and_data[0]
+    tamper(bear.data_directory, emma, {"age": 16})
+    bear.start()
+    assert age_of(bear, emma) == 16  # and this answer is kept in the cache
+    process = rebuild(bear, "--json")
+    bear.wait_until("rebuild.is_running", value=True)
+    went_on = 0
+    while bear.client.status().body["rebuild"]["is_running"]:
+        child = {**EMMA, "udid": str(uuid4())}
+        result = bear.client.command("register_child", {"data": child, "actor": PARENT}).body
+        assert result["status"] == "done"
+        assert age_of(bear, result["data"]["child_id"]) == 7
+        went_on += 1
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["position"] > 2 * VIOLATIONS
+    assert went_on > 1
+    assert age_of(bear, emma) == 7
+    assert bear.stop() == 0
+    bear.start()  # and the new rows are on the card, with their position
+    assert age_of(bear, emma) == 7
+    assert "built anew" not in bear.log_file.read_text().rpartition('"ready"')[2]
+
+
+def test_a_second_rebuild_is_refused_while_one_is_running(bear: Bear) -> None:
+    bear.start()
+    assert bear.client.rebuild().ok
+    second = bear.client.rebuild()
+    assert second.status == 409
+    assert second.body["error"]["code"] == "rebuild_running"
+    process = rebuild(bear)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert "a rebuild is running already" in err
+    bear.wait_until("rebuild.is_running", value=False)
+    assert bear.client.rebuild().ok
+
+
+def test_a_daemon_that_is_stopped_in_the_middle_has_its_rows_all_the_same(
+    bear: Bear, emma_and_data: tuple[str, Path]
+) -> None:
+    bear.start()
+    assert bear.client.rebuild().ok
+    assert bear.stop() == 0
+    bear.start()
+    assert bear.client.rebuild().ok
+    bear.kill()
+    bear.start()
+    assert age_of(bear, emma_and_data[0]) == 7
+    report = bear.client.query(
+        "get_child_safety_report",
+        {
+            "data": {"child_id": emma_and_data[0], "from_date": "2026-01-01T00:00:00Z"},
+            "actor": PARENT,
+        },
+    )
+    assert report.body["data"]["all_time"]["total"] == len(range(0, 1536, CHILDREN))
+
+
+def test_what_the_daemon_measures_is_seen_on_its_socket(bear: Bear) -> None:
+    bear.start()
+    bear.client.query("get_bear_state", {})
+    health = bear.client.query("get_health", {}).body["data"]
+    assert health["queries"]["total"] >= 1
+    with closing(UnixConnection(bear.socket, 10)) as connection:
+        connection.request("GET", "/health")
+        assert json.loads(connection.getresponse().read())["log"] == health["log"]
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    assert f"\nteddy_edge_log_last_seq {health['log']['last_seq']}\n" in text
+    assert "\nteddy_edge_queries_total 2\n" in text
+
+
+def test_the_library_leaves_a_running_daemons_data_alone(bear: Bear) -> None:
+    bear.start()
+
+    async def initialize() -> None:
+        await CQRSService(lambda: Settings(data_directory=bear.data_directory)).initialize()
+
+    with pytest.raises(LogLocked, match=r"is already open for writing by process [0-9]+"):
+        asyncio.run(initialize())
+    assert bear.client.status().ok

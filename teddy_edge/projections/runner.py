@@ -24,22 +24,34 @@ FAULTS_MAX = 2
 
 
 class _Recent:
-    """The rows that one catch-up met: each is asked of the store's thread once."""
+    """The rows that one catch-up met: each is asked of the store's thread once.
 
-    def __init__(self, get: Callable[[str], Awaitable[Row | None]]) -> None:
+    One that begins with no rows at all need not ask for a row that it has not put.
+    """
+
+    def __init__(self, get: Callable[[str], Awaitable[Row | None]], *, begins_empty: bool) -> None:
         self._get = get
         self._rows: dict[str, Row | None] = {}
+        self._present: set[str] | None = set() if begins_empty else None
 
     async def get(self, key: str) -> Row | None:
         """Give a row."""
         if key in self._rows:
             return self._rows[key]
+        if self._present is not None and key not in self._present:
+            return None
         row = await self._get(key)
-        self.keep({key: row})
+        self._keep({key: row})
         return row
 
-    def keep(self, rows: Mapping[str, Row | None]) -> None:
-        """Take up rows that were read or changed; at the limit all others are forgotten."""
+    def put(self, rows: Mapping[str, Row]) -> None:
+        """Take up changed rows."""
+        if self._present is not None:
+            self._present.update(rows)
+        self._keep(rows)
+
+    def _keep(self, rows: Mapping[str, Row | None]) -> None:
+        """Remember rows; at the limit all others are forgotten."""
         if len(self._rows) + len(rows) > RECENT_ROWS_MAX:
             self._rows.clear()
         self._rows.update(rows)
@@ -241,7 +253,8 @@ class ChildProjectionManager:
                 await self._follow(write=False)
 
     async def _follow(self, *, write: bool) -> None:
-        last_seq, recent = self._log.last_seq, _Recent(self._get)
+        last_seq = self._log.last_seq
+        recent = _Recent(self._get, begins_empty=self.position == 0)
         if self.position < last_seq:
             self._behind_since_ns = self._clock.monotonic_ns()
         while self.position < last_seq:
@@ -268,7 +281,7 @@ class ChildProjectionManager:
             for projection in self._projections:
                 await projection.apply(change, record)
         self._unwritten.update(change.rows)
-        recent.keep(change.rows)
+        recent.put(change.rows)
         self.position = batch[-1].seq if batch else last_seq
         for listener in self._listeners:
             listener(set(change.rows))

@@ -1,0 +1,214 @@
+"""Commands, queries and rebuilds, in one run, beside the `eventsourcing` library.
+
+    python benchmarks/queries.py DIRECTORY [PYTHON]
+
+PYTHON is the interpreter of a virtual environment of its own that has `eventsourcing` installed
+(python -m venv VENV && VENV/bin/pip install eventsourcing). Without it that comparison is left out.
+
+What is measured: commands through the whole bus, 64 producers that each wait until their command is
+on the card; queries one after another through the query bus; rebuilds from the log to rows on the
+card; `eventsourcing` reading the same number of events of the same size from its SQLite recorder
+and applying them to aggregates in memory, which writes nothing. Bytes written are the growth of the
+files of the log and of the read models, for each event; a row that is written again over itself is
+not seen in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from teddy_edge.assembly import Assembly, assembled
+from teddy_edge.clock import NS_PER_S, SystemClock, new_id, rfc3339
+from teddy_edge.messages import Actor, CommandEnvelope, Origin, QueryEnvelope
+from teddy_edge.settings import CommandSettings, QuerySettings, Settings
+
+CHILDREN = (10, 1000, 10_000)
+COMMANDS = 6000
+PRODUCERS = 64
+QUERIES = 300
+REBUILDS = 3
+DEVICE = Actor(id="benchmark", role="device")
+CLOCK = SystemClock()
+NOW_NS = CLOCK.wall_ns()
+MONTH = {
+    "from_date": rfc3339(NOW_NS - 30 * 24 * 3600 * NS_PER_S),
+    "to_date": rfc3339(NOW_NS + 3600 * NS_PER_S),
+}
+
+EVENTSOURCING = """
+import os, sys, time
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+
+class Child(Aggregate):
+    @event("Registered")
+    def __init__(self, name, age):
+        self.name, self.age, self.seen = name, age, 0
+    @event("Violated")
+    def violate(self, kind, severity, details):
+        self.seen += 1
+
+events, children = int(sys.argv[2]), int(sys.argv[3])
+app = Application(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": sys.argv[1]})
+made = [Child("Emma", 7) for _ in range(children)]
+for number in range(events - children):
+    made[number % children].violate("stranger", "low", "where do you live")
+for start in range(0, children, 500):
+    app.save(*made[start : start + 500])
+begin_s, count, aggregates = time.perf_counter(), 0, {}
+while batch := app.recorder.select_notifications(start=count + 1, limit=500):
+    for notification in batch:
+        done = app.mapper.to_domain_event(notification)
+        known = aggregates.get(done.originator_id)
+        aggregates[done.originator_id] = done.mutate(known)
+        count = notification.id
+took_s = time.perf_counter() - begin_s
+assert len(aggregates) == children and count == events
+print(count / took_s)
+"""
+
+
+def command(name: str, data: dict[str, Any]) -> CommandEnvelope:
+    return CommandEnvelope(
+        id=new_id(CLOCK), name=name, actor=DEVICE, issued_at="2026-11-22T10:00:00Z", data=data
+    )
+
+
+def registration(number: int) -> CommandEnvelope:
+    data = {"device_id": "bear", "name": f"Child {number}", "age": 3 + number % 10}
+    parent_and_udid = {"parent_id": f"parent-{number // 3}", "udid": f"udid-{number}"}
+    return command("register_child", data | parent_and_udid)
+
+
+def violation(child_id: str) -> CommandEnvelope:
+    told = {"violation_type": "stranger", "severity": "low", "details": "where do you live"}
+    return command("report_safety_violation", {"child_id": child_id, **told})
+
+
+async def send(bear: Assembly, envelopes: list[CommandEnvelope]) -> list[dict[str, Any]]:
+    """Let the producers send one after another each; gives the results' data."""
+    waiting = iter(envelopes)
+    found: list[dict[str, Any]] = []
+
+    async def produce() -> None:
+        for envelope in waiting:
+            result = await bear.commands.execute(envelope, Origin.LIBRARY)
+            assert result.success, result.error
+            found.append(result.data)
+
+    await asyncio.gather(*(produce() for _ in range(PRODUCERS)))
+    return found
+
+
+async def timed(ask: Callable[[], Awaitable[None]]) -> list[float]:
+    """Give the milliseconds that each of many took."""
+    took_ms = []
+    for _ in range(QUERIES):
+        begin_s = time.perf_counter()
+        await ask()
+        took_ms.append((time.perf_counter() - begin_s) * 1000)
+    return sorted(took_ms)
+
+
+def asker(bear: Assembly, name: str, children: list[str], *, cached: bool) -> Any:
+    """Give what asks about one child after another, or about one again and again."""
+    dates = MONTH if name == "get_child_safety_report" else {}
+    asked = itertools.cycle(children[:1] if cached else children)
+
+    async def ask() -> None:
+        child_id = next(asked)
+        if not cached:
+            bear.queries.cache.invalidate([f"child/{child_id}"])
+        data = {"child_id": child_id, **dates}
+        envelope = QueryEnvelope(id=new_id(CLOCK), name=name, actor=DEVICE, data=data)
+        answer = await bear.queries.ask(envelope, Origin.LIBRARY)
+        assert answer.success, answer.error
+
+    return ask
+
+
+def report(what: str, took_ms: list[float]) -> None:
+    median_ms, p99_ms = statistics.median(took_ms), took_ms[int(len(took_ms) * 0.99)]
+    rate = 1000 * len(took_ms) / sum(took_ms)
+    print(f"  {what:42}{rate:10,.0f} /s   median {median_ms:7.3f} ms   p99 {p99_ms:7.3f} ms")
+
+
+def used_bytes(directory: Path) -> int:
+    return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())
+
+
+async def with_children(directory: Path, count: int, python: str | None) -> None:
+    settings = Settings(
+        data_directory=directory,
+        commands=CommandSettings(per_minute=1_000_000, children_max=100_000),
+        queries=QuerySettings(expensive_per_minute=100_000, catch_up_s_max=30),
+    )
+    print(f"\n{count:,} children")
+    async with assembled(settings, CLOCK) as bear:
+        known = await send(bear, [registration(number) for number in range(count)])
+        children = [data["child_id"] for data in known]
+        told = [
+            violation(child_id)
+            for child_id in itertools.islice(itertools.cycle(children), COMMANDS)
+        ]
+        begin_s = time.perf_counter()
+        await send(bear, told)
+        rate = COMMANDS / (time.perf_counter() - begin_s)
+        print(f"  {f'commands to durable, {PRODUCERS} producers':42}{rate:10,.0f} /s")
+        begin_s, position = time.perf_counter(), bear.read_models.position
+        await bear.read_models.include(bear.log.last_seq)
+        rate = (bear.log.last_seq - position) / (time.perf_counter() - begin_s)
+        print(f"  {'live catch-up':42}{rate:10,.0f} events/s")
+        for name in ("get_child_profile", "get_child_safety_report"):
+            for cached in (False, True):
+                took_ms = await timed(asker(bear, name, children, cached=cached))
+                report(f"{name}, {'cached' if cached else 'uncached'}", took_ms)
+        rates = []
+        for _ in range(REBUILDS):
+            begin_s = time.perf_counter()
+            await bear.read_models.rebuild()
+            rates.append(bear.log.last_seq / (time.perf_counter() - begin_s))
+        print(f"  {'rebuild, median':42}{statistics.median(rates):10,.0f} events/s")
+        last_seq = bear.log.last_seq
+    in_log, in_rows = (used_bytes(directory / part) for part in ("log", "read-models"))
+    print(f"  {'log bytes an event':42}{in_log / last_seq:10,.0f}")
+    print(f"  {'read model bytes an event':42}{in_rows / last_seq:10,.0f}")
+    compare(directory / "eventsourcing.db", last_seq, count, python)
+
+
+def compare(database: Path, events: int, children: int, python: str | None) -> None:
+    what = "eventsourcing, median"
+    if python is None:
+        print(f"  {what:42} left out: no PYTHON with eventsourcing was given")
+        return
+    rates = []
+    for _ in range(REBUILDS):
+        database.unlink(missing_ok=True)
+        arguments = [python, "-c", EVENTSOURCING, str(database), str(events), str(children)]
+        rates.append(float(subprocess.run(arguments, capture_output=True, check=True).stdout))
+    print(f"  {what:42}{statistics.median(rates):10,.0f} events/s")
+
+
+def main() -> None:
+    """Print everything."""
+    directory = Path(sys.argv[1]) / "queries"
+    python = sys.argv[2] if len(sys.argv) > 2 else None
+    begin_s = time.perf_counter()
+    for count in CHILDREN:
+        shutil.rmtree(directory, ignore_errors=True)
+        asyncio.run(with_children(directory, count, python))
+    shutil.rmtree(directory, ignore_errors=True)
+    print(f"\n{time.perf_counter() - begin_s:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()

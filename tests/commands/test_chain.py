@@ -44,6 +44,15 @@ async def test_every_end_is_counted_and_every_refusal_is_an_error(tmp_path: Path
         assert (box.meter.total, box.meter.errors, box.meter.error_rate()) == (4, 2, 0.5)
 
 
+async def test_a_duplicate_of_what_was_refused_is_an_error_too(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        await send(box)
+        again = box.envelope(data={**EMMA, "udid": "udid-0"})
+        for _ in range(2):
+            assert error(await box.send(again)).code == "already_registered"
+        assert (box.meter.total, box.meter.errors) == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("names", "is_counted"),
     [(("metrics", "validation", "security"), True), (("validation", "metrics", "security"), False)],

@@ -75,6 +75,8 @@ def test_in_the_long_run_nobody_gets_more_than_the_rate() -> None:
         let_through += limit.wait_s("sender") == 0
         clock.advance(1)
     assert let_through == 6 + 599 // 10
+    clock.advance(24 * 3600)
+    assert [limit.wait_s("sender") for _ in range(7)] == [0] * 6 + [10]
 
 
 @pytest.mark.parametrize(("others", "is_forgotten"), [(2, False), (3, True)])

@@ -24,6 +24,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("register_child", {**EMMA, "name": TOO_LONG}),
     ("register_child", {**EMMA, "name": NAME, "age": WORDS}),
     ("register_child", {**EMMA, NAME: NAME}),
+    ("register_child", {**EMMA, CANARIES[1]: NAME}),
     ("register_child", {**EMMA, "name": [NAME]}),
     ("update_child_profile", {"child_id": NAME, "changes": {"name": NAME}}),
     ("update_child_profile", {"child_id": NAME, "changes": {NAME: NAME}}),
@@ -42,6 +43,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("search_children", {"search_term": NAME, "cursor": WORDS}),
     ("search_children", {"search_term": TOO_LONG}),
     ("search_children", {NAME: NAME}),
+    ("search_children", {CANARIES[1]: NAME}),
     ("get_children_by_parent", {"parent_id": NAME}),
     ("get_child_safety_report", {"child_id": NAME, "from_date": WORDS}),
 ]

@@ -13,8 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from teddy_edge.cqrs_service import CQRSService
+from teddy_edge.settings import Settings
+
 PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
+CODE = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SNIPPETS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 START_S_MAX = 60.0
 STOP_S_MAX = 20.0
@@ -112,10 +116,60 @@ def test_a_newcomer_talks_to_the_bear_as_the_readme_shows(tmp_path: Path) -> Non
     clone, environ = clone_to(tmp_path), own_environ(tmp_path)
     with make_run(clone, environ) as output:
         printed = bash("\n".join(TALKING), clone, environ)
-        for shown in ('"status":"done"', '"Emma"', "Noah", "left_paw", '"online": true'):
+        for shown in (
+            *('"status":"done"', '"Emma"', "Noah", "left_paw", '"online": true'),
+            *("were built anew from", '"score": 85', '"command_throughput"', "8. Error Handling"),
+        ):
             assert shown in printed, printed
         assert "button_pressed" in output.read_text()
     assert processes_of(clone) == []
+
+
+def test_the_library_is_used_as_the_readme_shows(tmp_path: Path) -> None:
+    library, _ = CODE
+    environ = {**os.environ, "TEDDY_EDGE_DATA_DIRECTORY": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", library],
+        cwd=PROJECT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Emma nothing_recorded\n", "")
+
+
+def test_the_makers_command_is_the_one_that_is_tested() -> None:
+    _, makers_command = CODE
+    assert makers_command == (PROJECT / "tests" / "commands" / "makers_command.py").read_text()
+
+
+def rows_of(title: str) -> dict[str, set[str]]:
+    """The table below a title: a name, and the fields of its data."""
+    _, _, table = README.partition(f"| {title} | data |\n|---|---|\n")
+    rows = [row.split(" | ") for row in table.partition("\n\n")[0].splitlines()]
+    return {
+        name.strip("| `"): set(re.findall(r"`(\w+)`", data.partition(";")[0]))
+        for name, data in rows
+    }
+
+
+async def test_the_tables_list_every_command_and_query_with_its_fields(tmp_path: Path) -> None:
+    cqrs = CQRSService(lambda: Settings(data_directory=tmp_path))
+    await cqrs.initialize()
+    commands = {
+        name: set(handler.command_type.model_fields)
+        for name, handler in cqrs.commands._handlers.items()
+    }
+    queries = {
+        name: set(handler.query_type.model_fields)
+        for name, handler in cqrs.queries._handlers.items()
+    }
+    await cqrs.close()
+    del commands["press_button"]  # only a paw sends it
+    assert rows_of("command") == commands
+    assert rows_of("query") == queries
 
 
 def test_the_bear_is_installed_as_the_readme_shows(tmp_path: Path) -> None:

@@ -164,11 +164,8 @@ class Segment:
         """Take up a record, in order."""
         before = self.chain if seq == self.last_seq + 1 else CHAIN_UNKNOWN
         marks = self.marks
-        if marks is not None and (
-            not marks
-            or self.record_count % MARK_RECORDS == 0
-            or end_bytes - marks[-1].offset_bytes > MARK_BYTES
-        ):
+        assert marks is not None, "a segment that grows has its index"
+        if self.record_count % MARK_RECORDS == 0 or end_bytes - marks[-1].offset_bytes > MARK_BYTES:
             marks.append(Mark(seq, offset_bytes, before))
         self.last_seq, self.chain, self.end_bytes = seq, chain, end_bytes
         self.record_count += 1

@@ -10,8 +10,10 @@
   (`LogPoisoned`) are refused.
 - A failed write or fsync is never tried again: `LogPoisoned`, and the process must end.
 - Opening costs what the last segment costs; reading from a number costs an index look-up.
+- `retain` keeps the log within its budget, and never takes what is unconfirmed and must stay; a
+  reserve keeps room on a full card for the essential data classes.
 
-Limits: record, append, batch, queue, segment and quarantine, each in `LogSettings`. What it does
+Limits: record, append, batch, queue, segment, budget, reserve and quarantine, in `LogSettings`. What it does
 not survive: a device that says "synced" and is not, and the loss of the directory. The byte layout
 and the recovery rules are in docs/log-format.md.
 """

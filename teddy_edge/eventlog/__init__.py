@@ -13,9 +13,9 @@
 - `retain` keeps the log within its budget, and never takes what is unconfirmed and must stay; a
   reserve keeps room on a full card for the essential data classes.
 
-Limits: record, append, batch, queue, segment, budget, reserve and quarantine, in `LogSettings`. What it does
-not survive: a device that says "synced" and is not, and the loss of the directory. The byte layout
-and the recovery rules are in docs/log-format.md.
+Limits: record, append, batch, queue, segment, budget, reserve and quarantine, in `LogSettings`.
+What it does not survive: a device that says "synced" and is not, and the loss of the directory.
+The byte layout and the recovery rules are in docs/log-format.md.
 """
 
 from teddy_edge.eventlog.cursor import Cursor

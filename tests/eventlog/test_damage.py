@@ -19,6 +19,7 @@ from tests.eventlog.histories import (
     TINY,
     Found,
     Layout,
+    append,
     examine,
     layouts,
     write_history,
@@ -303,8 +304,14 @@ async def test_numbers_that_are_known_elsewhere_are_not_given_again() -> None:
     log.skip_beyond(kept)
     assert log.report.complete
     log.skip_beyond(ALL[-1])
+    assert log.report.missing_count == ALL[-1] - kept
+    log.start()
+    assert await append(log, 1) == ALL[-1] + 1
+    assert log.read(kept + 1, 1, 1)[0].seq == ALL[-1] + 1
     await log.close()
-    expect(await examine(files), range(kept + 1, ALL[-1] + 1))
+    found = await examine(files)
+    assert found.seqs == [*range(1, kept + 1), ALL[-1] + 1]
+    assert found.gap_seqs == list(range(kept + 1, ALL[-1] + 1))
 
 
 async def test_a_newer_format_is_refused_by_name_and_left_as_it_is() -> None:

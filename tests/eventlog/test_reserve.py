@@ -89,6 +89,7 @@ async def test_without_a_reserve_a_full_card_poisons() -> None:
     files.capacity_bytes = 10_000
     log = EventLog.open(DIRECTORY, SETTINGS, files)
     log.start()
+    assert RESERVE_NAME not in files.names(DIRECTORY)
     assert await log.append([Entry(ACTIVITY, b"x" * 100)]) == 1
     appends = [log.append([Entry(ACTIVITY, b"x" * 100)]) for _ in range(200)]
     results = await asyncio.gather(*appends, return_exceptions=True)

@@ -116,6 +116,7 @@ class ApiSettings(Section):
 
     connections_max: int = Field(32, ge=1, le=1000)
     listeners_max: int = Field(8, ge=1, le=100)
+    request_timeout_s: float = Field(10.0, gt=0, le=300)
 
 
 class ButtonSettings(Section):

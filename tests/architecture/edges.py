@@ -45,8 +45,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "gpiozero": ("inputs.gpio",),
     "lgpio": ("inputs.gpio",),
     "diskcache": ("projections.store",),
-    "starlette": ("inputs.api",),
-    "uvicorn": ("inputs.api",),
+    "starlette": ("inputs.api", "inputs.http_server"),
+    "uvicorn": ("inputs.http_server",),
     "pydantic_settings": ("settings", "settings_report"),
     "msgpack": ("events", "inputs.envelopes", "projections.store", "sync.wire"),
     "pydantic": (

@@ -139,8 +139,14 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
 async def _open_log(settings: Settings, stack: contextlib.AsyncExitStack) -> EventLog:
     log = await asyncio.to_thread(EventLog.open, settings.log_directory, settings.log)
     log.start()
-    stack.push_async_callback(log.close)
+    stack.push_async_callback(_close_log, log)
     return log
+
+
+async def _close_log(log: EventLog) -> None:
+    """Close it; raises `LogPoisoned` where that, or anything before it, failed on the card."""
+    await log.close()
+    await log.watch()
 
 
 async def _write_side(

@@ -62,6 +62,8 @@ class BrokerSettings(Section):
     timeout_s: float = Field(10.0, gt=0, le=120)
     session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=0xFFFFFFFE)
     receive_maximum: int = Field(64, ge=1, le=65535)
+    packet_bytes_max: int = Field(1024**2, ge=1024, le=16 * 1024**2)
+    held_bytes_max: int = Field(4 * 1024**2, ge=4096, le=64 * 1024**2)
     backoff_s_min: float = Field(1.0, gt=0, le=60)
     backoff_s_max: float = Field(60.0, gt=0, le=3600)
 

@@ -21,8 +21,9 @@ The byte layout and the recovery rules are in docs/log-format.md.
 from teddy_edge.eventlog.cursor import Cursor
 from teddy_edge.eventlog.frame import Entry, next_chain
 from teddy_edge.eventlog.log import EventLog
+from teddy_edge.eventlog.losses import LostRange, untold
 from teddy_edge.eventlog.recovery import RecoveryReport
-from teddy_edge.eventlog.retention import Retained
+from teddy_edge.eventlog.retention import Policy
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.survey import Damage, Gap
 
@@ -32,8 +33,10 @@ __all__ = [
     "Entry",
     "EventLog",
     "Gap",
+    "LostRange",
+    "Policy",
     "RecoveryReport",
-    "Retained",
     "StoredRecord",
     "next_chain",
+    "untold",
 ]

@@ -58,6 +58,8 @@ class Verification:
     epoch: UUID
     segment_count: int = 0
     record_count: int = 0
+    removed_count: int = 0
+    """Records that retention took out after they were confirmed; nothing is wrong with that."""
     first_seq: int = 0
     """The oldest number that must be there."""
     last_seq: int = 0
@@ -114,7 +116,9 @@ class Verifier:
             self._note(Kind.HEADER, Damage(view.path, 0, header_bytes))
         verification.defects += _defects_between_frames(view)
         verification.defects += _broken_links(view)
-        verification.record_count += segment.record_count
+        present = sum(frame.is_record for frame in view.frames)
+        verification.record_count += present
+        verification.removed_count += segment.record_count - present
         verification.last_seq = segment.last_seq
         verification.unfinished = view.unfinished()
         self._open_end = _open_end(view)
@@ -164,7 +168,7 @@ def _gap(first_seq: int, last_seq: int) -> Gap | None:
 def _defects_between_frames(view: SegmentView) -> Iterator[Defect]:
     end, next_seq = HEADER_BYTES, view.segment.first_seq
     for frame in view.found.frames:
-        lost = _gap(next_seq, frame.seq - 1 + frame.is_seal)
+        lost = _gap(next_seq, frame.begin_seq - 1)
         hole_bytes = frame.offset_bytes - end
         if (lost or hole_bytes) and end < view.proven_bytes:
             kind = Kind.BYTES if hole_bytes else Kind.CUT_OUT

@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "projections": (*SHARED, "domain", "eventlog"),
     "queries": (*SHARED, "security", "domain", "projections"),
     "sync": (*SHARED, "eventlog", "projections"),
+    "log_keeper": (*SHARED, "eventlog"),
     "fleet": (*SHARED, "local_client", "sync.wire"),
 }
 """What each stage may import beside itself."""

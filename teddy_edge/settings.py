@@ -60,7 +60,7 @@ class BrokerSettings(Section):
     key_file: AbsolutePath | None = None
     keepalive_s: int = Field(30, ge=5, le=3600)
     timeout_s: float = Field(10.0, gt=0, le=120)
-    session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=0xFFFFFFFE)
+    session_expiry_s: int = Field(7 * 24 * 3600, ge=60, le=0xFFFFFFFE)
     receive_maximum: int = Field(64, ge=1, le=65535)
     packet_bytes_max: int = Field(1024**2, ge=1024, le=16 * 1024**2)
     held_bytes_max: int = Field(4 * 1024**2, ge=4096, le=64 * 1024**2)
@@ -102,7 +102,7 @@ class ProjectionSettings(Section):
 
     write_window_s: float = Field(2.0, gt=0, le=300)
     batch_records_max: int = Field(500, ge=1, le=100_000)
-    row_bytes_max: int = Field(64 * 1024, ge=1024, le=1024**2)
+    row_bytes_max: int = Field(64 * 1024, ge=16 * 1024, le=1024**2)
     answer_wait_s: float = Field(0.5, ge=0, le=30)
 
 
@@ -234,8 +234,9 @@ def load_settings(file: Path | None) -> Settings:
     except ValidationError as error:
         refused = {problem.key: problem for problem in report.of_validation(error)}
         raise SettingsError(*(refused | problems).values()) from error
-    if problems:
-        raise SettingsError(*problems.values())
+    unfit = [*problems.values(), *report.of_agreement(settings.model_dump())]
+    if unfit:
+        raise SettingsError(*unfit)
     return settings
 
 

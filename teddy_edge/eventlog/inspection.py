@@ -14,7 +14,7 @@ from uuid import UUID
 
 from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, next_chain
-from teddy_edge.eventlog.segment import HEADER_BYTES, file_name
+from teddy_edge.eventlog.segment import HEADER_BYTES, Segment, file_name
 from teddy_edge.eventlog.snapshot import SegmentView, Snapshot
 from teddy_edge.eventlog.survey import Damage, Gap
 
@@ -141,9 +141,13 @@ class Verifier:
         elif lost is not None:
             absent = view.path.with_name(file_name(lost.first_seq))
             self._note(Kind.MISSING, Damage(absent, 0, 0), lost)
-        elif not _may_follow(self._chain, segment.chain_before):
+        elif segment.first_seq == self._next_seq and not self._may_be_followed_by(segment):
             header = Damage(view.path, 0, HEADER_BYTES)
             self._note(Kind.ALTERED, header, Gap(segment.first_seq, segment.first_seq))
+
+    def _may_be_followed_by(self, segment: Segment) -> bool:
+        before = segment.chain_before
+        return self._chain == before or CHAIN_UNKNOWN in (self._chain, before)
 
     def _lost_before(self, first_seq: int) -> Gap | None:
         if first_seq <= self._next_seq:
@@ -155,10 +159,6 @@ class Verifier:
         self.verification.defects.append(
             Defect(kind, where.path, where.offset_bytes, where.size_bytes, records)
         )
-
-
-def _may_follow(chain: bytes, chain_before: bytes) -> bool:
-    return chain == chain_before or CHAIN_UNKNOWN in (chain, chain_before)
 
 
 def _gap(first_seq: int, last_seq: int) -> Gap | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tracemalloc
 from random import Random
+from zlib import crc32
 
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.frame import MARK
@@ -50,9 +51,11 @@ def test_lengths_that_lie_allocate_nothing() -> None:
     data = bytearray(framing.encode(salt, 0, 3, 5, 1, bytes(100), bytes(16)))
     decode_all(bytes(data))
     tracemalloc.start()
-    for length in (0, 39, 40, 41, 0x7FFFFFFF, 0xFFFFFFFF):
+    for length in (*range(len(data)), 0x7FFFFFFF, 0xFFFFFFFF):
         data[8:12] = length.to_bytes(4, "little")
-        decode_all(bytes(64) + bytes(data))
+        data[4:8] = crc32(data[8 : max(length, 8)], salt).to_bytes(4, "little")
+        frame = framing.decode(bytes(data), 0, salt)
+        assert (frame is not None) == (framing.FRAME_BYTES_MIN <= length <= len(data))
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"{peak_bytes} bytes allocated at most")

@@ -3,7 +3,7 @@ export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.venv/bin:$(PATH)
 playground := python -m teddy_edge.fleet.playground
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run broker-stop broker-start test check format lock clean
+.PHONY: help setup run broker-stop broker-start test fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,9 @@ broker-start: setup ## start it again
 
 test: setup ## run the tests; `make test ARGS="-k uplink"` runs some
 	@python -m pytest $(ARGS)
+
+fuzz: setup ## put millions of cases through the log's decoders; `ARGS="--cases 1000"`
+	@python -m benchmarks.fuzz $(ARGS)
 
 check: setup ## lint, formatting and types
 	ruff check

@@ -20,7 +20,8 @@
     ├── ReadModelError            rows on the card that are not ours, or are damaged
     ├── LinkError                 the MQTT connection
     │   ├── LinkLost              could not connect, or the connection ended
-    │   └── LinkRefused           the broker answered with a failure code
+    │   │   └── LinkOverrun       more came than may be held; the rest comes anew
+    │   └── LinkRefused           the broker answered with a failure code, or would
     ├── WireError                 a payload that is not what the wire contract says
     ├── PinsUnavailable           the GPIO pins cannot be used
     ├── ServiceClosed             the library is used before `initialize` or after `close`
@@ -251,8 +252,12 @@ class LinkLost(LinkError):
     """The broker could not be reached, or the connection ended."""
 
 
+class LinkOverrun(LinkLost):
+    """More came than may be held; what was held is done, and the rest comes on a new connection."""
+
+
 class LinkRefused(LinkError):
-    """The broker answered a publish or a subscribe with a failure code."""
+    """The broker answered with a failure code, or had said that it takes no such packet."""
 
     def __init__(self, operation: str, topic: str, reason: str) -> None:
         self.operation = operation

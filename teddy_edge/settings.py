@@ -71,8 +71,10 @@ class BrokerSettings(Section):
     key_file: AbsolutePath | None = None
     keepalive_s: int = Field(30, ge=5, le=3600)
     timeout_s: float = Field(10.0, gt=0, le=120)
-    session_expiry_s: int = Field(7 * 24 * 3600, ge=0, le=0xFFFFFFFE)
+    session_expiry_s: int = Field(7 * 24 * 3600, ge=60, le=0xFFFFFFFE)
     receive_maximum: int = Field(64, ge=1, le=65535)
+    packet_bytes_max: int = Field(1024**2, ge=1024, le=16 * 1024**2)
+    held_bytes_max: int = Field(4 * 1024**2, ge=4096, le=64 * 1024**2)
     backoff_s_min: float = Field(1.0, gt=0, le=60)
     backoff_s_max: float = Field(60.0, gt=0, le=3600)
 
@@ -87,7 +89,11 @@ class LogSettings(Section):
     queue_bytes_max: int = Field(8 * 1024**2, ge=4096, le=256 * 1024**2)
     queue_timeout_s: float = Field(5.0, gt=0, le=60)
     batch_bytes_max: int = Field(1024 * 1024, ge=4096, le=16 * 1024**2)
-    budget_bytes: int = Field(256 * 1024**2, ge=4096, le=64 * 1024**3)
+    budget_bytes: int = Field(256 * 1024**2, ge=128 * 1024**2, le=64 * 1024**3)
+    confirmed_age_s_max: int = Field(30 * 24 * 3600, ge=0, le=10 * 365 * 24 * 3600)
+    command_bytes_max: int = Field(8 * 1024**2, ge=0, le=64 * 1024**2)
+    state_bytes_max: int = Field(8 * 1024**2, ge=0, le=64 * 1024**2)
+    retention_interval_s: float = Field(10.0, gt=0, le=3600)
     reserve_bytes: int = Field(4 * 1024**2, ge=0, le=1024**3)
     torn_bytes_max: int = Field(1024**2, ge=1024, le=64 * 1024**2)
     quarantine_bytes_max: int = Field(32 * 1024**2, ge=0, le=1024**3)
@@ -153,6 +159,7 @@ class ApiSettings(Section):
 
     connections_max: int = Field(32, ge=1, le=1000)
     listeners_max: int = Field(8, ge=1, le=100)
+    request_timeout_s: float = Field(10.0, gt=0, le=300)
 
 
 class ButtonSettings(Section):
@@ -265,8 +272,9 @@ def load_settings(file: Path | None) -> Settings:
     except ValidationError as error:
         refused = {problem.key: problem for problem in report.of_validation(error)}
         raise SettingsError(*(refused | problems).values()) from error
-    if problems:
-        raise SettingsError(*problems.values())
+    unfit = [*problems.values(), *report.of_agreement(settings.model_dump())]
+    if unfit:
+        raise SettingsError(*unfit)
     return settings
 
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from teddy_edge.errors import SettingProblem
+from teddy_edge.settings_agreement import KeyPath, disagreements
 
-KeyPath = tuple[str, ...]
 Schema = dict[str, Any]
 
 DEFAULTS = "the defaults"
@@ -78,6 +78,14 @@ class SettingsReport:
                 yield self._problem(path[:-1], "this name", self._known_keys(path[:-2]))
             else:
                 yield self._problem(path, _shown(path, detail["input"]), self.accepted(path))
+
+    def of_agreement(self, settings: Mapping[str, Any]) -> Iterator[SettingProblem]:
+        """Yield what is right by itself and does not go with another setting."""
+        for path, accepted in disagreements(settings):
+            value: Any = settings
+            for key in path:
+                value = value[key]
+            yield self._problem(path, _shown(path, value), accepted)
 
     def accepted(self, path: KeyPath) -> str:
         """Say what a key accepts, in the words of every complaint about it."""

@@ -10,17 +10,20 @@
   (`LogPoisoned`) are refused.
 - A failed write or fsync is never tried again: `LogPoisoned`, and the process must end.
 - Opening costs what the last segment costs; reading from a number costs an index look-up.
+- `retain` keeps the log within its budget, and never takes what is unconfirmed and must stay; a
+  reserve keeps room on a full card for the essential data classes.
 
-Limits: record, append, batch, queue, segment and quarantine, each in `LogSettings`. What it does
-not survive: a device that says "synced" and is not, and the loss of the directory. The byte layout
-and the recovery rules are in docs/log-format.md.
+Limits: record, append, batch, queue, segment, budget, reserve and quarantine, in `LogSettings`.
+What it does not survive: a device that says "synced" and is not, and the loss of the directory.
+The byte layout and the recovery rules are in docs/log-format.md.
 """
 
 from teddy_edge.eventlog.cursor import Cursor
 from teddy_edge.eventlog.frame import Entry, next_chain
 from teddy_edge.eventlog.log import EventLog
+from teddy_edge.eventlog.losses import LostRange, untold
 from teddy_edge.eventlog.recovery import RecoveryReport
-from teddy_edge.eventlog.retention import Retained
+from teddy_edge.eventlog.retention import Policy
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.survey import Damage, Gap
 
@@ -30,8 +33,10 @@ __all__ = [
     "Entry",
     "EventLog",
     "Gap",
+    "LostRange",
+    "Policy",
     "RecoveryReport",
-    "Retained",
     "StoredRecord",
     "next_chain",
+    "untold",
 ]

@@ -235,8 +235,8 @@ def _read_what_can_be(file: File, offset_bytes: int, size_bytes: int) -> bytes:
     )
 
 
-def write_whole(files: Files, path: Path, data: bytes) -> None:
-    """Make a file, or replace it in one step: after a crash it is the old one or the new one."""
+def write_unfinished(files: Files, path: Path, data: bytes) -> Path:
+    """Write and sync what a file shall hold, under the name it has until it is whole."""
     unfinished = path.with_name(path.name + NEW)
     file = files.create(unfinished)
     try:
@@ -244,5 +244,11 @@ def write_whole(files: Files, path: Path, data: bytes) -> None:
         file.sync()
     finally:
         file.close()
+    return unfinished
+
+
+def write_whole(files: Files, path: Path, data: bytes) -> None:
+    """Make a file, or replace it in one step: after a crash it is the old one or the new one."""
+    unfinished = write_unfinished(files, path, data)
     files.rename(unfinished, path)
     files.sync_directory(path.parent)

@@ -5,7 +5,7 @@
          4     4  CRC-32 of epoch, first sequence number of the segment, and all bytes from 8 on
          8     4  length of the whole frame
         12     2  position: how many records of the same group commit come before it
-        14     1  flags: 1 first of its append, 2 last of its append, 4 seal
+        14     1  flags: 1 first of its append, 2 last of its append, 4 seal, 8 removed
         15     1  data class
         16     8  sequence number
         24     n  body
@@ -33,6 +33,7 @@ CHAIN_UNKNOWN: Final = b""
 FIRST: Final = 1
 LAST: Final = 2
 SEAL: Final = 4
+REMOVED: Final = 8
 
 POSITION_MAX: Final = 0xFFFF
 
@@ -72,13 +73,30 @@ class Frame(NamedTuple):
         return bool(self.flags & SEAL)
 
     @property
+    def is_record(self) -> bool:
+        """Whether it is a record, and not a mark of the log's own."""
+        return not self.flags & (SEAL | REMOVED)
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it says that confirmed records were removed, or could be: so does a seal."""
+        return bool(self.flags & REMOVED)
+
+    @property
+    def begin_seq(self) -> int:
+        """The first number that it stands for: it follows the one before that."""
+        if self.is_seal:
+            return self.seq + 1
+        return int(_COUNT.unpack(self.body)[0]) if self.is_reduced else self.seq
+
+    @property
     def proven_seq(self) -> int:
         """The last record that was durable before this frame was written."""
-        return self.seq if self.is_seal else self.seq - self.position - 1
+        return self.seq - self.position - 1 if self.is_record else self.seq
 
     @property
     def record_count(self) -> int:
-        """How many records a seal says come before it in its segment."""
+        """How many records a seal says come before it in its segment, the removed ones included."""
         return int(_COUNT.unpack(self.body)[0])
 
 
@@ -104,9 +122,17 @@ def encode(
     return _MARK_AND_CRC.pack(MARK, zlib.crc32(rest, salt)) + rest
 
 
-def encode_seal(salt: int, seq: int, chain: bytes, record_count: int) -> bytes:
+def encode_seal(
+    salt: int, seq: int, chain: bytes, record_count: int, *, is_reduced: bool = False
+) -> bytes:
     """Write the mark that every record up to `seq` is durable."""
-    return encode(salt, 0, SEAL, 0, seq, _COUNT.pack(record_count), chain)
+    flags = SEAL | REMOVED * is_reduced
+    return encode(salt, 0, flags, 0, seq, _COUNT.pack(record_count), chain)
+
+
+def encode_removed(salt: int, first_seq: int, last_seq: int, chain: bytes) -> bytes:
+    """Write the mark that stands where confirmed records were; `chain` is the last one's."""
+    return encode(salt, 0, REMOVED, 0, last_seq, _COUNT.pack(first_seq), chain)
 
 
 def decode(data: bytes, offset_bytes: int, salt: int) -> Frame | None:
@@ -118,6 +144,8 @@ def decode(data: bytes, offset_bytes: int, salt: int) -> Frame | None:
     length, position, flags, data_class, seq = _REST.unpack_from(data, covered)
     end = offset_bytes + length
     if length < FRAME_BYTES_MIN or end > len(data):
+        return None
+    if flags & (SEAL | REMOVED) and length != SEAL_BYTES:
         return None
     if zlib.crc32(memoryview(data)[covered:end], salt) != crc:
         return None

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, next_chain
-from teddy_edge.eventlog.segment import HEADER_BYTES, file_name
+from teddy_edge.eventlog.segment import HEADER_BYTES, Segment, file_name
 from teddy_edge.eventlog.snapshot import SegmentView, Snapshot
 from teddy_edge.eventlog.survey import Damage, Gap
 
@@ -58,6 +58,8 @@ class Verification:
     epoch: UUID
     segment_count: int = 0
     record_count: int = 0
+    removed_count: int = 0
+    """Records that retention took out after they were confirmed; nothing is wrong with that."""
     first_seq: int = 0
     """The oldest number that must be there."""
     last_seq: int = 0
@@ -114,7 +116,9 @@ class Verifier:
             self._note(Kind.HEADER, Damage(view.path, 0, header_bytes))
         verification.defects += _defects_between_frames(view)
         verification.defects += _broken_links(view)
-        verification.record_count += segment.record_count
+        present = sum(frame.is_record for frame in view.frames)
+        verification.record_count += present
+        verification.removed_count += segment.record_count - present
         verification.last_seq = segment.last_seq
         verification.unfinished = view.unfinished()
         self._open_end = _open_end(view)
@@ -137,9 +141,13 @@ class Verifier:
         elif lost is not None:
             absent = view.path.with_name(file_name(lost.first_seq))
             self._note(Kind.MISSING, Damage(absent, 0, 0), lost)
-        elif not _may_follow(self._chain, segment.chain_before):
+        elif segment.first_seq == self._next_seq and not self._may_be_followed_by(segment):
             header = Damage(view.path, 0, HEADER_BYTES)
             self._note(Kind.ALTERED, header, Gap(segment.first_seq, segment.first_seq))
+
+    def _may_be_followed_by(self, segment: Segment) -> bool:
+        before = segment.chain_before
+        return self._chain == before or CHAIN_UNKNOWN in (self._chain, before)
 
     def _lost_before(self, first_seq: int) -> Gap | None:
         if first_seq <= self._next_seq:
@@ -153,10 +161,6 @@ class Verifier:
         )
 
 
-def _may_follow(chain: bytes, chain_before: bytes) -> bool:
-    return chain == chain_before or CHAIN_UNKNOWN in (chain, chain_before)
-
-
 def _gap(first_seq: int, last_seq: int) -> Gap | None:
     return Gap(first_seq, last_seq) if first_seq <= last_seq else None
 
@@ -164,7 +168,7 @@ def _gap(first_seq: int, last_seq: int) -> Gap | None:
 def _defects_between_frames(view: SegmentView) -> Iterator[Defect]:
     end, next_seq = HEADER_BYTES, view.segment.first_seq
     for frame in view.found.frames:
-        lost = _gap(next_seq, frame.seq - 1 + frame.is_seal)
+        lost = _gap(next_seq, frame.begin_seq - 1)
         hole_bytes = frame.offset_bytes - end
         if (lost or hole_bytes) and end < view.proven_bytes:
             kind = Kind.BYTES if hole_bytes else Kind.CUT_OUT

@@ -18,7 +18,7 @@ from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
 from teddy_edge.eventlog.reader import Reader
 from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
 from teddy_edge.eventlog.reserve import Reserve, free_up
-from teddy_edge.eventlog.retention import Retained, Retention
+from teddy_edge.eventlog.retention import Policy, Retention
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.survey import Gap
 from teddy_edge.eventlog.writer import Append, SegmentWriter, WriteQueue, framed_bytes, poisoning
@@ -36,6 +36,7 @@ class EventLog:
         lock: Lock,
         recovered: Recovered,
         essential: Collection[int] | None,
+        policy: Policy,
     ) -> None:
         self.epoch: UUID = recovered.origin.epoch
         self.report: RecoveryReport = recovered.report
@@ -46,14 +47,16 @@ class EventLog:
         self._segments = recovered.segments
         self._guard = threading.Lock()
         self._reader = Reader(self._segments, files, self.report, self._guard)
-        self._retention = Retention(
-            directory, recovered.origin, self._segments, files, self.report, self._guard
-        )
         self._queue = WriteQueue()
         self._essential = frozenset(essential or ())
         reserve_bytes = 0 if essential is None else settings.reserve_bytes
         self._reserve = Reserve(directory, files, reserve_bytes)
         self._reserve.keep()
+        self.retention = Retention(
+            directory, recovered, files, self._guard, self._reserve, settings, policy
+        )
+        self._is_over_budget = False
+        self._counted_segments = 0
         self._writer = SegmentWriter(
             directory, self.epoch, self._segments, files, settings, self._guard, self._reserve
         )
@@ -74,11 +77,13 @@ class EventLog:
         files: Files | None = None,
         *,
         essential: Collection[int] | None = None,
+        policy: Policy | None = None,
     ) -> EventLog:
         """Lock the log and recover it; makes it if it is not there. Blocks.
 
         `essential` are the data classes that may still be appended to a card that is full but for
-        the reserve; None keeps no reserve. Raises `LogLocked` if another process has it open,
+        the reserve; None keeps no reserve. `policy` says which may leave it; by default none.
+        Raises `LogLocked` if another process has it open,
         `LogFormatUnsupported` if a newer version wrote it, `LogPoisoned` if the card refuses what
         recovery must write.
         """
@@ -90,7 +95,9 @@ class EventLog:
             undo.callback(lock.release)
             with poisoning("recovery", directory):
                 recovered = _recover(directory, settings, files)
-                log = cls(directory, settings, files, lock, recovered, essential)
+                log = cls(
+                    directory, settings, files, lock, recovered, essential, policy or Policy()
+                )
             undo.pop_all()
         return log
 
@@ -98,6 +105,18 @@ class EventLog:
     def first_seq(self) -> int:
         """The oldest sequence number that can be read."""
         return self._segments[0].first_seq
+
+    @property
+    def whole_from_seq(self) -> int:
+        """From this number on nothing was removed after confirmation: a jump is a loss."""
+        with self._guard:
+            reduced = [segment.last_seq for segment in self._segments if segment.is_reduced]
+            return max(reduced, default=self._segments[0].first_seq - 1) + 1
+
+    def gaps(self) -> list[Gap]:
+        """What is known to be lost now. What was removed after confirmation is not in it."""
+        with self._guard:
+            return list(self.report.gaps)
 
     @property
     def last_seq(self) -> int:
@@ -140,7 +159,8 @@ class EventLog:
         size_bytes = self._checked_size(entries)
         if not self._has_room():
             raise LogOverloaded(self._queued_records, 0)
-        if self._reserve.is_spent and self._essential.isdisjoint(e.data_class for e in entries):
+        is_full = self._reserve.is_spent or self._is_over_budget
+        if is_full and self._essential.isdisjoint(e.data_class for e in entries):
             raise LogFull(self._directory, self._settings.reserve_bytes)
         append = Append(self._next_seq, tuple(entries), size_bytes)
         future: asyncio.Future[int] = self._loop.create_future()
@@ -176,19 +196,16 @@ class EventLog:
         """Read durable records from `first_seq` on, in order. Blocks; any thread may call it.
 
         At least one record is given if there is one, whatever `bytes_max` (of bodies) says. A jump
-        in the sequence numbers is a gap: those records are lost. Only numbers below `first_seq` are
-        missing for another reason: retention removed them.
+        in the sequence numbers is a gap, and in `gaps`: those records are lost. Only before
+        `whole_from_seq` there are other jumps, where retention removed what the other end has.
         """
         return self._reader.read(first_seq, records_max, bytes_max)
 
-    def retain(self, confirmed_seq: int, droppable: Sequence[int] = ()) -> Retained:
-        """Bring the log within `budget_bytes`. Blocks; any thread may call it.
-
-        Confirmed segments go first; then unconfirmed records of the `droppable` data classes, in
-        that order. Raises `LogPoisoned` if the card refuses a change.
-        """
-        with poisoning("retention", self._directory):
-            return self._retention.run(confirmed_seq, self._settings.budget_bytes, droppable)
+    def measure_room(self) -> None:
+        """Look again whether the card and the budget have room. Blocks; any thread may call it."""
+        with poisoning("reserve", self._directory):
+            self._reserve.keep()
+        self._measure_budget()
 
     async def watch(self) -> None:
         """Return when the log was closed; raise what ended the writer, above all `LogPoisoned`."""
@@ -219,6 +236,10 @@ class EventLog:
             self._queued_records < self._settings.queue_records_max
             and self._queued_bytes < self._settings.queue_bytes_max
         )
+
+    def _measure_budget(self) -> None:
+        self._counted_segments = len(self._segments)
+        self._is_over_budget = self.retention.finished_bytes() > self._settings.budget_bytes
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -251,6 +272,8 @@ class EventLog:
             self._queued_bytes -= append.size_bytes
             if not future.done():
                 future.set_result(append.last_seq)
+        if len(self._segments) != self._counted_segments:
+            self._measure_budget()
         self._wake()
 
     def _on_writer_ended(self, failure: BaseException | None) -> None:

@@ -38,9 +38,7 @@ class Reader:
         records: list[StoredRecord] = []
         seq = first_seq
         while (found := self._find(seq, records_max, bytes_max)) is not None:
-            segment, region, begins_at = found
-            if records and seq < begins_at:  # retention has overtaken us: that is no gap
-                return records
+            segment, region = found
             part = self._read_region(segment, region, seq)
             if part is None:
                 continue
@@ -64,18 +62,15 @@ class Reader:
             return None
         return records if self._is_current(segment) else None
 
-    def _find(
-        self, seq: int, records_max: int, bytes_max: int
-    ) -> tuple[Segment, Region, int] | None:
-        """Choose what to read; gives also where the log begins now."""
+    def _find(self, seq: int, records_max: int, bytes_max: int) -> tuple[Segment, Region] | None:
+        """Choose what to read."""
         while True:
             with self._guard:
                 segment = self._segment_of(seq)
                 if segment is None:
                     return None
                 if segment.marks is not None:
-                    region = segment.region(seq, records_max, bytes_max)
-                    return segment, region, self._segments[0].first_seq
+                    return segment, segment.region(seq, records_max, bytes_max)
             self._index(segment)
 
     def _segment_of(self, seq: int) -> Segment | None:

@@ -60,9 +60,14 @@ class RecoveryReport:
         self.gaps += [gap for gap in gaps if gap not in self.gaps]
         self.missing_count += segment.record_count - record_count
 
+    def replace_gaps(self, first_seq: int, last_seq: int, gaps: list[Gap], lost_now: int) -> None:
+        """Take up what is lost in a range that was written again."""
+        self.gaps[:] = [g for g in self.gaps if not first_seq <= g.first_seq <= last_seq] + gaps
+        self.missing_count += lost_now
+
     @property
     def complete(self) -> bool:
-        """Whether each record between the first and the last can be read."""
+        """Whether no record is lost; those that were removed after confirmation are not."""
         return self.missing_count == 0
 
 
@@ -89,10 +94,9 @@ class Recovery:
         self._finish_renames()
         names = [n for n in self._files.names(self._directory) if first_seq_of(n) is not None]
         headers = {name: self._header(name) for name in names}
-        stored = read_origin(self._files, self._directory)
-        origin = stored or self._restored_origin(headers.values())
-        if stored is not None:
-            self._finish_retention(stored, headers)
+        origin = read_origin(self._files, self._directory) or self._restored_origin(
+            headers.values()
+        )
         segments = [] if origin is None else self._segments(origin.epoch, headers)
         if origin is None or not segments:
             origin, segments = self._new_log()
@@ -115,17 +119,11 @@ class Recovery:
                 self._files.remove(self._directory / name)
             self._files.sync_directory(self._directory)
 
-    def _finish_retention(self, origin: Origin, headers: dict[str, Header | None]) -> None:
-        """Remove the segments before the origin, which a crash kept."""
-        own = {h.first_seq: n for n, h in headers.items() if h and h.epoch == origin.epoch}
-        own = {seq: name for seq, name in own.items() if first_seq_of(name) == seq}
-        if origin.first_seq not in own:
-            return
-        for seq in sorted(own):
-            if seq < origin.first_seq:
-                self._files.remove(self._directory / own[seq])
-                self._files.sync_directory(self._directory)
-                del headers[own[seq]]
+    def _is_left_over(self, header: Header | None, assumed: Header, before: Segment | None) -> bool:
+        """Whether retention has joined a segment to the one before it, and a crash kept it."""
+        if header is not None and header[:2] != assumed[:2]:
+            return False
+        return before is not None and before.is_reduced and assumed.first_seq <= before.last_seq
 
     def _header(self, name: str) -> Header | None:
         path = self._directory / name
@@ -143,6 +141,10 @@ class Recovery:
         for name, header in headers.items():
             before = segments[-1] if segments else None
             assumed = assumed_header(epoch, name, before)
+            if self._is_left_over(header, assumed, before):
+                self._files.remove(self._directory / name)
+                self._files.sync_directory(self._directory)
+                continue
             if not self._belongs(header, assumed, before):
                 self._quarantine(name)
                 continue

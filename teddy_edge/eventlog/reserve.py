@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -16,23 +17,32 @@ RESERVE_NAME: Final = "reserve"
 
 
 class Reserve:
-    """The reserve of one log. `keep` is called by one thread at a time."""
+    """The reserve of one log."""
 
     def __init__(self, directory: Path, files: Files, reserve_bytes: int) -> None:
         self._path = directory / RESERVE_NAME
         self._files = files
         self._reserve_bytes = reserve_bytes
         self._is_held = RESERVE_NAME in files.names(directory)
+        self._one_at_a_time = threading.Lock()
 
     @property
     def is_spent(self) -> bool:
         """Whether only what is essential may be appended."""
         return self._reserve_bytes > 0 and not self._is_held
 
+    @property
+    def wanted_bytes(self) -> int:
+        """What must be free on the card so that the reserve stays, or is made again."""
+        return self._reserve_bytes if self._is_held else 3 * self._reserve_bytes
+
     def keep(self) -> None:
         """Give the room up if the card is nearly full; take it again if the card has room."""
-        if self._reserve_bytes == 0:
-            return
+        if self._reserve_bytes > 0:
+            with self._one_at_a_time:
+                self._keep()
+
+    def _keep(self) -> None:
         free_bytes = self._files.free_bytes(self._path.parent)
         if self._is_held and free_bytes < self._reserve_bytes:
             self._files.remove(self._path)

@@ -21,6 +21,7 @@ import re
 import struct
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -136,7 +137,14 @@ class Segment:
     end_bytes: int = HEADER_BYTES
     """Where the durable frames end."""
     record_count: int = 0
-    """How many records it holds; fewer than its range where some are lost."""
+    """How many records it holds or held; fewer than its range where some are lost.
+
+    Those that retention removed after confirmation count, since they are not lost.
+    """
+    is_reduced: bool = False
+    """Whether retention has taken from it what may leave after confirmation."""
+    class_bytes: Counter[int] | None = None
+    """What each data class takes, once retention has looked."""
     marks: list[Mark] | None = field(default_factory=list)
     """The index, or None while the segment was not scanned."""
 
@@ -164,21 +172,22 @@ class Segment:
         """Take up a record, in order."""
         before = self.chain if seq == self.last_seq + 1 else CHAIN_UNKNOWN
         marks = self.marks
-        if marks is not None and (
-            not marks
-            or self.record_count % MARK_RECORDS == 0
-            or end_bytes - marks[-1].offset_bytes > MARK_BYTES
-        ):
+        assert marks is not None, "a segment that grows has its index"
+        is_due = not marks or self.record_count % MARK_RECORDS == 0
+        if is_due or end_bytes - marks[-1].offset_bytes > MARK_BYTES:
             marks.append(Mark(seq, offset_bytes, before))
         self.last_seq, self.chain, self.end_bytes = seq, chain, end_bytes
         self.record_count += 1
 
     def note_frame(self, frame: Frame) -> None:
         """Take up a frame that was read, in order."""
-        if frame.is_seal:
-            self.last_seq, self.chain, self.end_bytes = frame.seq, frame.chain, frame.end_bytes
-        else:
+        if frame.is_record:
             self.note(frame.seq, frame.offset_bytes, frame.end_bytes, frame.chain)
+            return
+        if not frame.is_seal:
+            self.record_count += frame.seq - frame.begin_seq + 1
+        self.is_reduced = self.is_reduced or frame.is_reduced
+        self.last_seq, self.chain, self.end_bytes = frame.seq, frame.chain, frame.end_bytes
 
     def region(self, seq: int, records_max: int, bytes_max: int) -> Region:
         """Choose what to read for the records from `seq` on: from one mark to another.
@@ -224,7 +233,7 @@ def read_region(files: Files, segment: Segment, region: Region) -> Iterator[Stor
     data = read_bytes(files, segment.path, start.offset_bytes, size_bytes)
     expected, chain = start.seq, start.chain_before
     for frame in framing.scan(data, 0, segment.salt, start.seq):
-        if not frame.is_seal:
+        if frame.is_record:
             before = chain if frame.seq == expected else CHAIN_UNKNOWN
             yield StoredRecord(frame.seq, frame.data_class, frame.body, before, frame.chain)
         expected, chain = frame.seq + 1, frame.chain

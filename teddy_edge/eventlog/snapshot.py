@@ -50,7 +50,7 @@ class SegmentView:
         """Each record's frame, and the chain value it continues from; empty if that is lost."""
         expected, chain = self.segment.first_seq, self.segment.chain_before
         for frame in self.frames:
-            if not frame.is_seal:
+            if frame.is_record:
                 yield frame, chain if frame.seq == expected else CHAIN_UNKNOWN
             expected, chain = frame.seq + 1, frame.chain
 

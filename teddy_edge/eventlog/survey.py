@@ -83,9 +83,8 @@ def describe(segment: Segment, frames: Iterable[Frame]) -> list[Gap]:
     """Take the frames up into an empty segment; gives the numbers that are missing among them."""
     gaps: list[Gap] = []
     for frame in frames:
-        following = frame.seq + frame.is_seal
-        if following > segment.last_seq + 1:
-            gaps.append(Gap(segment.last_seq + 1, following - 1))
+        if frame.begin_seq > segment.last_seq + 1:
+            gaps.append(Gap(segment.last_seq + 1, frame.begin_seq - 1))
         segment.note_frame(frame)
     return gaps
 

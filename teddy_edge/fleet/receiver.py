@@ -32,7 +32,7 @@ from teddy_edge.sync.wire import EventBatch, WireRecord, decode_batch
 from teddy_edge.topics import PREFIX, Topics
 
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Bytes of a batch when unpacked."""
+"""Bytes of a batch when unpacked, unless said otherwise: more than any bear can be set to send."""
 EVENTS_TOPIC: Final = re.compile(rf"{PREFIX}/([A-Za-z0-9_-]{{1,64}})/events")
 CLIENT_ID: Final = "teddy-fleet-receiver"
 
@@ -44,8 +44,9 @@ T = TypeVar("T")
 class Receiver:
     """Takes part in the protocol for every bear of a broker."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, batch_bytes_max: int = BATCH_BYTES_MAX) -> None:
         self._sink = sink
+        self._batch_bytes_max = batch_bytes_max
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sink")
 
     def link(self, broker: BrokerSettings) -> MqttLink:
@@ -70,7 +71,7 @@ class Receiver:
             return
         bear = topic[1]
         try:
-            batch = decode_batch(message.payload, BATCH_BYTES_MAX)
+            batch = decode_batch(message.payload, self._batch_bytes_max)
             position = await self._in_thread(lambda: self._take(bear, batch))
         except WireError as error:
             logger.warning("%s: dropped a batch: %s", bear, error)
@@ -113,10 +114,10 @@ async def _confirm(connection: Connection, bear: str, position: Position) -> Non
     await connection.publish(Topics(bear).confirmed, payload, retain=True)
 
 
-async def receive(broker: BrokerSettings, database: Path) -> None:
+async def receive(broker: BrokerSettings, database: Path, batch_bytes_max: int) -> None:
     """Receive into a SQLite file until cancelled, or until SIGTERM or SIGINT."""
     with contextlib.closing(SqliteSink(database)) as sink:
-        running = asyncio.create_task(Receiver(sink).link(broker).run())
+        running = asyncio.create_task(Receiver(sink, batch_bytes_max).link(broker).run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         with contextlib.suppress(asyncio.CancelledError):
@@ -131,10 +132,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="localhost", help="the broker (default: %(default)s)")
     parser.add_argument("--port", type=int, default=1883, help="its port (default: %(default)s)")
     parser.add_argument("--database", type=Path, required=True, help="the SQLite file to keep")
+    parser.add_argument(
+        "--batch-bytes-max",
+        type=int,
+        default=BATCH_BYTES_MAX,
+        help="bytes of a batch, unpacked (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    broker = BrokerSettings(host=given.host, port=given.port, backoff_s_min=0.1, backoff_s_max=5)
-    asyncio.run(receive(broker, given.database))
+    broker = BrokerSettings(
+        host=given.host,
+        port=given.port,
+        backoff_s_min=0.1,
+        backoff_s_max=5,
+        packet_bytes_max=given.batch_bytes_max,
+        held_bytes_max=4 * given.batch_bytes_max,
+    )
+    asyncio.run(receive(broker, given.database, given.batch_bytes_max))
     return EXIT_OK
 
 

@@ -11,19 +11,20 @@
     GET  /health                200 while the daemon answers, and what `get_health` measures
     GET  /metrics               the same for Prometheus
 
-Whatever else goes wrong is `{"error": {"code", "message", "field"}}`; 503 where the card does not
-keep up or a limit is reached. A slow listener holds back its own stream and nothing else.
+Whatever else goes wrong is `{"error": {"code", "message", "field"}}`: 503 where the card does not
+keep up, a part of the daemon cannot work or a limit is reached, 408 where a request does not come
+to its end. A slow listener holds back its own stream and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -31,20 +32,38 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from teddy_edge.clock import Clock, new_id, rfc3339
-from teddy_edge.errors import CommandRejected, EnvelopeRejected, LogOverloaded, LogPoisoned
+from teddy_edge.errors import (
+    CommandRejected,
+    EnvelopeRejected,
+    LogError,
+    LogOverloaded,
+    ReadModelError,
+    RecordTooLarge,
+    TeddyEdgeError,
+)
 from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
 from teddy_edge.inputs.event_stream import EventStream
 from teddy_edge.inputs.exposition import CONTENT_TYPE, exposition
+from teddy_edge.inputs.http_server import Server, error_body
 from teddy_edge.inputs.ports import BearView, Commands, Pins, Queries
 from teddy_edge.inputs.unix_socket import bound_socket
 from teddy_edge.messages import Answer, Origin, Result
 from teddy_edge.settings import Settings
 
-SHUTDOWN_TIMEOUT_S = 1
+logger = logging.getLogger("teddy_edge.inputs.api")
+
 LOCAL_ACTOR = {"id": "local", "role": "device"}
 
 STATUS_OF_RESULT = {"done": 200, "rejected": 422, "expired": 410}
 STATUS_OF_PRESS = {"unknown_button": 404, "bounced": 409, "not_simulated": 409, "overloaded": 503}
+STATUS_OF_ERROR: dict[type[Exception], tuple[int, str]] = {
+    LogOverloaded: (503, "overloaded"),
+    RecordTooLarge: (500, "record_too_large"),
+    LogError: (503, "log_failed"),
+    ReadModelError: (503, "read_models_failed"),
+    TeddyEdgeError: (500, "failed"),
+}
+"""The first that fits counts."""
 
 
 class LocalApi:
@@ -76,7 +95,7 @@ class LocalApi:
         Raises `SettingsError` if the socket cannot be made.
         """
         with bound_socket(self._settings.socket_path) as bound:
-            server = Server(self._config(), self.ready.set)
+            server = Server(self._application(), self._settings.api, self.ready.set)
             serving = asyncio.create_task(server.serve(sockets=[bound]), name="api server")
             try:
                 await asyncio.shield(serving)
@@ -84,23 +103,6 @@ class LocalApi:
                 self._stopping.set()
                 server.should_exit = True
                 await serving
-
-    def _config(self) -> uvicorn.Config:
-        connections_max = self._settings.api.connections_max
-        return uvicorn.Config(
-            self._application(),
-            http="h11",
-            ws="none",
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=connections_max + 1,  # uvicorn refuses the one that reaches it
-            backlog=connections_max,
-            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-        )
 
     def _application(self) -> Starlette:
         return Starlette(
@@ -117,8 +119,8 @@ class LocalApi:
             exception_handlers={
                 HTTPException: _http_error,
                 ClientDisconnect: _nobody_listens,
-                LogOverloaded: _log_error,
-                LogPoisoned: _log_error,
+                TeddyEdgeError: _own_error,
+                Exception: _defect,
             },
         )
 
@@ -212,34 +214,8 @@ class LocalApi:
         return PlainTextResponse(exposition(self._view.health()), media_type=CONTENT_TYPE)
 
 
-class Server(uvicorn.Server):
-    """uvicorn that leaves the signals to the daemon, says when it serves, and ends for good."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-    async def startup(self, sockets: list[Any] | None = None) -> None:
-        """Start to serve."""
-        await super().startup(sockets)
-        self._on_ready()
-
-    async def shutdown(self, sockets: list[Any] | None = None) -> None:
-        """Stop to serve; who does not read what is sent to it is cut off."""
-        await super().shutdown(sockets)
-        for connection in list(self.server_state.connections):
-            if connection.transport is not None:
-                connection.transport.abort()
-
-
 def _error(status: int, rejection: CommandRejected) -> Response:
-    error = {"code": rejection.code, "message": rejection.message, "field": rejection.field}
-    return JSONResponse({"error": error}, status)
+    return Response(error_body(rejection), status, media_type="application/json")
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -248,9 +224,17 @@ async def _http_error(_: Request, error: Exception) -> Response:
     return _error(error.status_code, CommandRejected(code, error.detail))
 
 
-async def _log_error(_: Request, error: Exception) -> Response:
-    code = "overloaded" if isinstance(error, LogOverloaded) else "log_failed"
-    return _error(503, CommandRejected(code, str(error)))
+async def _own_error(_: Request, error: Exception) -> Response:
+    """Say that the daemon could not; it may pass (503), or come again with this request (500)."""
+    status, code = next(found for kind, found in STATUS_OF_ERROR.items() if isinstance(error, kind))
+    logger.error("a request failed", extra={"code": code, "kind": type(error).__name__})
+    return _error(status, CommandRejected(code, str(error)))
+
+
+async def _defect(_: Request, error: Exception) -> Response:
+    """Say no more than that; the stack trace is logged by who called us."""
+    del error
+    return _error(500, CommandRejected("defect", "the daemon has a defect; its log says more"))
 
 
 async def _nobody_listens(_: Request, error: Exception) -> Response:

@@ -18,8 +18,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from teddy_edge.errors import LinkLost
 from teddy_edge.settings import BrokerSettings
 
-PACKET_BYTES_MAX: Final = 1024 * 1024
-"""The broker is told to keep longer packets to itself."""
 DISCONNECT_WITH_WILL: Final = 4
 
 
@@ -72,7 +70,7 @@ def new_client(settings: BrokerSettings, client_id: str, will: Will | None) -> a
             PacketTypes.CONNECT,
             SessionExpiryInterval=settings.session_expiry_s,
             ReceiveMaximum=settings.receive_maximum,
-            MaximumPacketSize=PACKET_BYTES_MAX,
+            MaximumPacketSize=settings.packet_bytes_max,
         ),
         tls_context=_tls_context(settings) if settings.tls else None,
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
@@ -121,6 +119,12 @@ def publish_properties(
     return _properties(
         PacketTypes.PUBLISH, CorrelationData=correlation_data, ContentType=content_type
     )
+
+
+def packet_bytes(topic: str, payload: bytes, properties: Properties | None) -> int:
+    """What a PUBLISH takes on the wire, at most 3 bytes less."""
+    packed = b"\0" if properties is None else properties.pack()  # type: ignore[no-untyped-call]
+    return 5 + 2 + len(topic.encode()) + 2 + len(packed) + len(payload)
 
 
 def goodbye() -> ReasonCode:

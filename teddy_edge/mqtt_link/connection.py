@@ -27,7 +27,7 @@ from paho.mqtt.client import (
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from teddy_edge.errors import LinkError, LinkLost, LinkRefused
+from teddy_edge.errors import LinkError, LinkLost, LinkOverrun, LinkRefused
 from teddy_edge.mqtt_link.client import (
     Filter,
     Incoming,
@@ -36,16 +36,15 @@ from teddy_edge.mqtt_link.client import (
     goodbye,
     incoming,
     new_client,
+    packet_bytes,
     publish_properties,
     subscribe_options,
 )
+from teddy_edge.mqtt_link.room import Room, held_bytes
 from teddy_edge.settings import BrokerSettings
 
-HELD_BYTES_MAX: Final = 4 * 1024 * 1024
-"""Bytes of messages that may wait for their handlers, payloads and overhead."""
-MESSAGE_OVERHEAD_BYTES: Final = 1024
-"""What a message costs beside its payload, topic and all, roughly."""
 RECEIVE_MAXIMUM_UNSET: Final = 65535
+PACKET_BYTES_MAX_UNSET: Final = 2**28
 
 
 class Delivery:
@@ -55,7 +54,7 @@ class Delivery:
         self._connection = connection
         self._packet_id = message.mid
         self.incoming: Incoming = incoming(message)
-        self.held_bytes = _held_bytes(message)
+        self.held_bytes = held_bytes(message)
 
     def acknowledge(self) -> None:
         """Send the PUBACK; without effect where the connection has ended."""
@@ -86,9 +85,8 @@ class OneConnection:
         self._network_error = ""
         self._reading = False
         self._heard_at = time.monotonic()
-        self._held = 0
-        self._held_bytes = 0
-        self._overrun = False
+        self._room = Room(settings)
+        self._packet_bytes_max = PACKET_BYTES_MAX_UNSET
         self._answers_awaited = 0
         self._acknowledgements: dict[int, asyncio.Future[ReasonCode]] = {}
         self._window = asyncio.Semaphore(settings.receive_maximum)
@@ -147,6 +145,9 @@ class OneConnection:
     ) -> None:
         """Publish and wait for the PUBACK; with QoS 0, until it is written."""
         properties = publish_properties(correlation_data, content_type)
+        if (size := packet_bytes(topic, payload, properties)) > self._packet_bytes_max:
+            limit = f"{size} bytes are over its limit of {self._packet_bytes_max}"
+            raise LinkRefused("publish to", topic, limit)
         async with self._window:
             with self._awaiting_an_answer():
                 info = self._paho.publish(topic, payload, qos, retain, properties)
@@ -174,10 +175,9 @@ class OneConnection:
 
     def let_go(self, held_bytes: int) -> None:
         """Count a message as done."""
-        self._held -= 1
-        self._held_bytes -= held_bytes
-        if self._overrun and self._held == 0:
-            self._end(LinkLost("the broker sent more than it may; the rest comes anew"))
+        self._room.let_go(held_bytes)
+        if self._room.is_drained:
+            self._end(LinkOverrun("the broker sent more than it may; the rest comes anew"))
         self._read_or_pause()
 
     async def until_it_ends(self) -> None:
@@ -222,7 +222,7 @@ class OneConnection:
 
     def _read_or_pause(self) -> None:
         sock = self._paho.socket()
-        full = self._held >= self._settings.receive_maximum and self._answers_awaited == 0
+        full = self._room.is_full and self._answers_awaited == 0
         if not isinstance(sock, socket.socket) or full is not self._reading:
             return
         self._reading = not full
@@ -282,6 +282,7 @@ class OneConnection:
         self.session_present = flags.session_present
         theirs = getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM_UNSET)
         self._window = asyncio.Semaphore(min(self._settings.receive_maximum, theirs))
+        self._packet_bytes_max = getattr(properties, "MaximumPacketSize", PACKET_BYTES_MAX_UNSET)
         self._client._on_connect(client, data, flags, code, properties)
 
     def _on_disconnect(
@@ -302,17 +303,9 @@ class OneConnection:
             answer.set_result(code)
 
     def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
-        self._overrun |= self._held_bytes + _held_bytes(message) > HELD_BYTES_MAX
-        if self._overrun:
-            return
-        self._held += 1
-        self._held_bytes += _held_bytes(message)
-        self._deliver(Delivery(self, message))
-        self._read_or_pause()
-
-
-def _held_bytes(message: MQTTMessage) -> int:
-    return MESSAGE_OVERHEAD_BYTES + len(message.payload)
+        if self._room.take(message):
+            self._deliver(Delivery(self, message))
+            self._read_or_pause()
 
 
 def _has_decrypted_bytes(sock: object) -> bool:

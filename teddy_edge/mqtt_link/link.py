@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from teddy_edge.backoff import Backoff
-from teddy_edge.errors import LinkError
+from teddy_edge.errors import LinkError, LinkOverrun
 from teddy_edge.mqtt_link.client import Filter, Incoming, Will
 from teddy_edge.mqtt_link.connection import Delivery, OneConnection
 from teddy_edge.settings import BrokerSettings
@@ -100,6 +100,9 @@ class MqttLink:
         while True:
             try:
                 await self._serve_one_connection()
+            except LinkOverrun as error:  # what came was handled, so the next try brings us further
+                wait_s = 0.0
+                logger.warning("%s", error)
             except LinkError as error:
                 wait_s = backoff.next_s(self._held_s())
                 logger.warning("%s; next try in %.1f s", error, wait_s)

@@ -14,6 +14,7 @@ from typing import Any, Self
 from teddy_edge.errors import DaemonUnreachable
 from teddy_edge.local_client import LocalClient
 
+DAEMON = ("-m", "teddy_edge.cli", "run", "--simulate")
 START_S_MAX = 20.0
 STOP_S_MAX = 10.0
 
@@ -49,21 +50,31 @@ class Bear:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, program: Sequence[str] = ("-m", "teddy_edge.cli", "run", "--simulate")) -> None:
+    def start(self, program: Sequence[str] = DAEMON) -> None:
         """Start the daemon and wait until its socket answers."""
+        self.launch(program)
+        assert self.wakes(), self.log_file.read_text()
+
+    def launch(self, program: Sequence[str] = DAEMON) -> None:
+        """Start the daemon."""
         with self.log_file.open("ab") as log_file:
             self._process = subprocess.Popen(
                 [sys.executable, *program], env=self._environ, stdout=log_file, stderr=log_file
             )
+
+    def wakes(self) -> bool:
+        """Wait until its socket answers; false if it ends before."""
+        assert self._process is not None
         deadline = time.monotonic() + START_S_MAX
         while time.monotonic() < deadline:
             try:
                 self.client.status()
             except DaemonUnreachable:
-                assert self._process.poll() is None, self.log_file.read_text()
+                if self._process.poll() is not None:
+                    return False
                 time.sleep(0.02)
             else:
-                return
+                return True
         raise AssertionError(f"not ready within {START_S_MAX} s: {self.log_file.read_text()}")
 
     def wait_until(self, what: str, value: object) -> None:

@@ -18,7 +18,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "socket_paths": (),
     "terminal": (),
     "progress": (),
-    "settings_report": ("errors",),
+    "settings_agreement": (),
+    "settings_report": ("errors", "settings_agreement"),
     "settings": ("errors", "settings_report", "socket_paths"),
     **dict.fromkeys(set(SHARED) - {"errors", "settings", "socket_paths", "terminal"}, SHARED),
     "domain": ("errors", "events", "messages"),
@@ -30,6 +31,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "projections": (*SHARED, "domain", "eventlog"),
     "queries": (*SHARED, "security", "domain", "projections"),
     "sync": (*SHARED, "eventlog", "projections"),
+    "log_keeper": (*SHARED, "eventlog"),
     "fleet": (*SHARED, "local_client", "sync.wire"),
 }
 """What each stage may import beside itself."""
@@ -56,8 +58,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "gpiozero": ("inputs.gpio",),
     "lgpio": ("inputs.gpio",),
     "diskcache": ("projections.store",),
-    "starlette": ("inputs.api", "inputs.event_stream"),
-    "uvicorn": ("inputs.api",),
+    "starlette": ("inputs.api", "inputs.event_stream", "inputs.http_server"),
+    "uvicorn": ("inputs.http_server",),
     "pydantic_settings": ("settings", "settings_report"),
     "msgpack": ("events", "inputs.envelopes", "projections.store", "sync.wire"),
     "pydantic": (

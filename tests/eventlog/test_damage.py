@@ -8,7 +8,7 @@ from zlib import crc32
 import pytest
 
 from teddy_edge.errors import LogFormatUnsupported
-from teddy_edge.eventlog import EventLog
+from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.eventlog.files import BLOCK_BYTES
 from teddy_edge.eventlog.origin import ORIGIN_NAME, decode_origin
 from teddy_edge.eventlog.segment import HEADER_BYTES, file_name
@@ -19,6 +19,7 @@ from tests.eventlog.histories import (
     TINY,
     Found,
     Layout,
+    append,
     examine,
     layouts,
     write_history,
@@ -303,8 +304,14 @@ async def test_numbers_that_are_known_elsewhere_are_not_given_again() -> None:
     log.skip_beyond(kept)
     assert log.report.complete
     log.skip_beyond(ALL[-1])
+    assert log.report.missing_count == ALL[-1] - kept
+    log.start()
+    assert await append(log, 1) == ALL[-1] + 1
+    assert log.read(kept + 1, 1, 1)[0].seq == ALL[-1] + 1
     await log.close()
-    expect(await examine(files), range(kept + 1, ALL[-1] + 1))
+    found = await examine(files)
+    assert found.seqs == [*range(1, kept + 1), ALL[-1] + 1]
+    assert found.gap_seqs == list(range(kept + 1, ALL[-1] + 1))
 
 
 async def test_a_newer_format_is_refused_by_name_and_left_as_it_is() -> None:
@@ -331,6 +338,45 @@ async def test_a_block_that_cannot_be_read_costs_only_the_records_in_it() -> Non
             ]
             found = await examine(unreadable)
             assert set(ALL) - set(found.seqs) == set(touched)
+
+
+async def test_a_damaged_tail_is_kept_aside_whole_and_a_torn_one_in_part() -> None:
+    files, segments = await killed_log()
+    last = segments[-1]
+    content = last.data[: last.frames[-1].end_bytes]
+    middle = last.frames[0].end_bytes - 1
+    torn = b"torn bytes"
+    for spoilt in (content, content[:middle] + b"\0" + content[middle + 1 :]):
+        damaged = files.copy()
+        damaged.damage(last.path, spoilt + torn)
+        log = EventLog.open(DIRECTORY, TINY, damaged)
+        await log.close()
+        report = log.report
+        assert report.torn_file == DIRECTORY / f"{ALL[-1] + 1:020d}.torn"
+        assert damaged.content(report.torn_file) == torn
+        assert report.torn_bytes == len(torn)
+        aside = last.path.with_name(last.path.name + ".damaged")
+        if spoilt is content:
+            assert report.quarantined == []
+            assert aside.name not in damaged.names(DIRECTORY)
+        else:
+            assert report.quarantined == [aside]
+            assert damaged.content(aside) == spoilt + torn
+            assert [damage.path for damage in report.damage] == [last.path]
+
+
+async def test_where_the_last_segment_is_unreadable_the_one_before_it_grows() -> None:
+    files, segments = await closed_log()
+    files.damage(segments[-1].path, b"\xff" * 100)
+    roomy = TINY.model_copy(update={"segment_bytes_max": 8192})
+    log = EventLog.open(DIRECTORY, roomy, files)
+    log.start()
+    first = log.last_seq + 1
+    for number in range(100):
+        assert await log.append([Entry(5, b"x")]) == first + number
+        assert log.read(first + number, 10, 1 << 20)[0].seq == first + number
+    assert [r.seq for r in log.read(1, 1000, 1 << 20)] == list(range(1, first + 100))
+    await log.close()
 
 
 async def test_what_is_kept_aside_is_bounded() -> None:

@@ -9,7 +9,7 @@ from zlib import crc32
 import pytest
 
 from teddy_edge.errors import LogFormatUnsupported, LogNotFound
-from teddy_edge.eventlog import Entry, EventLog, Gap
+from teddy_edge.eventlog import Damage, Entry, EventLog, Gap
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import File
 from teddy_edge.eventlog.inspection import Defect, Kind, verify
@@ -201,6 +201,22 @@ async def test_a_log_that_breaks_off_is_unfinished_and_not_damaged() -> None:
         assert unfinished_bytes >= content_bytes - whole_bytes
 
 
+async def test_a_hole_in_the_last_commit_is_unfinished_with_all_of_its_append() -> None:
+    files = SimulatedFiles()
+    await write_history(files, (1, 1, 3))
+    (last,) = layouts(files)
+    kept, torn = last.records[1], last.records[3]
+    size_bytes = torn.end_bytes - torn.offset_bytes
+    data = last.data[: torn.offset_bytes] + bytes(size_bytes) + last.data[torn.end_bytes :]
+    files.damage(last.path, data)
+    verification = verify(DIRECTORY, files)
+    assert verification.is_whole
+    assert (verification.last_seq, verification.record_count) == (2, 2)
+    end_bytes = last.records[-1].end_bytes
+    assert verification.unfinished == Damage(last.path, kept.end_bytes, end_bytes - kept.end_bytes)
+    assert [record.seq for record in Snapshot(DIRECTORY, files).records()] == [1, 2]
+
+
 async def test_a_finished_segment_that_breaks_off_is_damaged_where_it_breaks_off() -> None:
     files, segments = await closed_log()
     finished = segments[0]
@@ -291,12 +307,14 @@ class RetainingReader(SimulatedFiles):
         self._under = files
         self._gone = gone
         self._first_seq = first_seq
+        self._seen = 0
 
     def names(self, directory: Path) -> list[str]:
         return self._under.names(directory)
 
     def open(self, path: Path, *, writable: bool = False) -> File:
-        if path == self._gone and path.name in self._under.names(DIRECTORY):
+        self._seen += path == self._gone
+        if path == self._gone and self._seen == 2:  # the first look reads the header only
             origin = read_origin(self._under, DIRECTORY)
             assert origin is not None
             write_origin(self._under, DIRECTORY, origin._replace(first_seq=self._first_seq))

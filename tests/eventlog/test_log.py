@@ -131,7 +131,7 @@ async def test_a_record_over_the_limit_is_refused_and_nothing_of_it_queued(tmp_p
         log.append(entries(b"fits", b"x" * 1025))
     with pytest.raises(RecordTooLarge):
         log.append(entries(*[b"x" * 1024] * 4))
-    assert await log.append(entries(b"first")) == 1
+    assert await log.append(entries(b"x" * 1024)) == 1
     await log.close()
 
 

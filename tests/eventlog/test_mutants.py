@@ -160,31 +160,49 @@ MUTANTS = [
         "test_damage.py: nothing_survives",
     ),
     Mutant(
-        "remove segments before saying where the log begins",
+        "remove a joined segment before its records are safe in the one before it",
         "retention.py",
-        "        write_origin(self._files, self._directory, self._origin)\n",
-        "",
+        "        self._files.sync_directory(self._directory)\n        for segment in old[1:]:",
+        "        for segment in old[1:]:",
         "test_retention.py",
     ),
     Mutant(
-        "drop what is not confirmed and must stay",
+        "remove what is not confirmed",
         "retention.py",
-        "if excess_bytes <= 0 or segment.last_seq > confirmed_seq:",
-        "del confirmed_seq\n            if excess_bytes <= 0:",
+        "return segment if segment is not None and segment.last_seq <= confirmed_seq else None",
+        "del confirmed_seq\n        return segment",
         "test_retention.py",
+    ),
+    Mutant(
+        "take a removed record for a lost one",
+        "segment.py",
+        "            self.record_count += frame.seq - frame.begin_seq + 1\n",
+        "            pass\n",
+        "test_retention.py",
+    ),
+    Mutant(
+        "set a joined segment aside that a crash left over",
+        "recovery.py",
+        "return before is not None and before.is_reduced and",
+        "return False and",
+        "test_retention.py: power_cut",
+    ),
+    Mutant(
+        "show the new name before the new index",
+        "retention.py",
+        """        with self._guard:  # a reader must see the new name and the new index together
+            self._files.rename(unfinished, fresh.path)
+""",
+        """        self._files.rename(unfinished, fresh.path)
+        with self._guard:
+""",
+        "test_retention.py: old_index",
     ),
     Mutant(
         "read on in a file that retention has replaced",
         "reader.py",
         "return records if self._is_current(segment) else None",
         "return records",
-        "test_retention.py",
-    ),
-    Mutant(
-        "show what retention took while reading as a gap",
-        "reader.py",
-        "if records and seq < begins_at:",
-        "if begins_at < 0:",
         "test_retention.py",
     ),
     Mutant(

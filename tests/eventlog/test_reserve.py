@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 
 from teddy_edge.errors import LogFull, LogPoisoned
-from teddy_edge.eventlog import Entry, EventLog
+from teddy_edge.eventlog import Entry, EventLog, Policy
 from teddy_edge.eventlog.reserve import RESERVE_NAME
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.settings import LogSettings
 
 DIRECTORY = Path("/log")
 SAFETY, COMMAND, ACTIVITY = 1, 3, 5
-SETTINGS = LogSettings(
-    segment_bytes_max=4096, allocation_bytes=512, reserve_bytes=20_000, budget_bytes=4096
-)
+SETTINGS = LogSettings(segment_bytes_max=4096, allocation_bytes=512, reserve_bytes=20_000)
+POLICY = Policy(removable=frozenset({ACTIVITY}))
 
 
 def open_log(files: SimulatedFiles) -> EventLog:
-    log = EventLog.open(DIRECTORY, SETTINGS, files, essential=[SAFETY])
+    log = EventLog.open(DIRECTORY, SETTINGS, files, essential=[SAFETY], policy=POLICY)
     log.start()
     return log
 
@@ -62,9 +61,10 @@ async def test_a_card_that_is_freed_takes_everything_again() -> None:
     files.capacity_bytes = 100_000
     log = open_log(files)
     await fill(log)
-    log.retain(log.last_seq)
-    while RESERVE_NAME not in files.names(DIRECTORY):
-        await log.append([Entry(SAFETY, b"x" * 100)])
+    while log.retention.reduce(log.last_seq):
+        pass
+    log.measure_room()
+    assert RESERVE_NAME in files.names(DIRECTORY)
     await log.append([Entry(ACTIVITY, b"again")])
     await log.close()
 
@@ -89,6 +89,7 @@ async def test_without_a_reserve_a_full_card_poisons() -> None:
     files.capacity_bytes = 10_000
     log = EventLog.open(DIRECTORY, SETTINGS, files)
     log.start()
+    assert RESERVE_NAME not in files.names(DIRECTORY)
     assert await log.append([Entry(ACTIVITY, b"x" * 100)]) == 1
     appends = [log.append([Entry(ACTIVITY, b"x" * 100)]) for _ in range(200)]
     results = await asyncio.gather(*appends, return_exceptions=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from teddy_edge.errors import TeddyEdgeError
 from teddy_edge.messages import (
     Answer,
     CommandEnvelope,
@@ -25,7 +24,7 @@ class RecordingCommands:
         self.executed: list[tuple[CommandEnvelope, Origin]] = []
         self.refused: list[Refusal] = []
         self.status: Status = "done"
-        self.error: TeddyEdgeError | None = None
+        self.error: Exception | None = None
         self.begun = 0
         self.received_ns: list[int | None] = []
         self.finished = asyncio.Event()

@@ -96,11 +96,15 @@ class FakeView:
 class Served:
     """A local API on a socket of its own."""
 
-    def __init__(self, directory: Path, pins: FakePins | None = None) -> None:
+    def __init__(
+        self, directory: Path, pins: FakePins | None = None, request_timeout_s: float = 10.0
+    ) -> None:
         self.settings = Settings(
             socket=directory / "api.sock",
             commands=CommandSettings(payload_bytes_max=1024, depth_max=4),
-            api=ApiSettings(connections_max=6, listeners_max=2),
+            api=ApiSettings(
+                connections_max=6, listeners_max=2, request_timeout_s=request_timeout_s
+            ),
         )
         self.clock = FakeClock()
         self.commands = RecordingCommands()

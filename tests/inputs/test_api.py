@@ -16,7 +16,15 @@ from uuid import UUID
 
 import pytest
 
-from teddy_edge.errors import CommandRejected, LogOverloaded, LogPoisoned
+from teddy_edge.errors import (
+    CommandRejected,
+    LogClosed,
+    LogOverloaded,
+    LogPoisoned,
+    ReadModelError,
+    RecordTooLarge,
+    WireError,
+)
 from teddy_edge.inputs.exposition import exposition
 from teddy_edge.local_client import Reply, RequestRefused, UnixConnection
 from teddy_edge.messages import ErrorDetail, Origin
@@ -182,14 +190,35 @@ async def test_real_pins_cannot_be_pressed(tmp_path: Path) -> None:
     [
         (LogOverloaded(5, 1.0), "overloaded"),
         (LogPoisoned("fsync", Path("log"), OSError(5, "broken")), "log_failed"),
+        (LogClosed(Path("log")), "log_failed"),
+        (ReadModelError(Path("rows"), "a row that is not ours"), "read_models_failed"),
     ],
 )
-async def test_a_log_that_cannot_take_more_is_a_clear_503(
+async def test_a_part_that_cannot_work_is_a_clear_503(
     served: Served, error: Any, code: str
 ) -> None:
     served.commands.error = error
     reply = await away(served.client.command, "mute", {})
     assert (reply.status, reply.body["error"]["code"]) == (503, code)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(RecordTooLarge(9, 8), "record_too_large"), (WireError("no"), "failed")]
+)
+async def test_what_would_fail_again_is_a_clear_500(served: Served, error: Any, code: str) -> None:
+    served.commands.error = error
+    reply = await away(served.client.command, "mute", {})
+    assert (reply.status, reply.body["error"]["code"]) == (500, code)
+
+
+async def test_a_defect_is_a_json_error_that_tells_nothing(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.commands.error = ZeroDivisionError("EMMASECRET")
+    reply = await away(served.client.command, "mute", {})
+    assert (reply.status, reply.body["error"]["code"]) == (500, "defect")
+    assert "EMMASECRET" not in str(reply.body)
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -292,7 +321,7 @@ async def test_too_many_connections_get_an_answer_and_no_place(served: Served) -
             idle = stack.enter_context(socket.socket(socket.AF_UNIX))
             idle.connect(str(served.client.path))
         reply = await away(served.client.status)
-    assert (reply.status, reply.body["error"]["code"]) == (503, "http_503")
+    assert (reply.status, reply.body["error"]["code"]) == (503, "too_many_connections")
     while not (await away(served.client.status)).ok:
         pass  # until the places are free again
 
@@ -305,11 +334,106 @@ async def test_who_leaves_in_the_middle_of_a_request_harms_nobody(served: Served
     assert served.commands.refused == []
 
 
-async def test_nonsense_instead_of_http_harms_nobody(served: Served) -> None:
-    with socket.socket(socket.AF_UNIX) as caller:
-        caller.connect(str(served.client.path))
-        caller.sendall(b"\x00\xff\n\n" * 100)
+HALF_A_HEAD = b"GET /status HTTP/1.1\r\nhost: x\r\n"
+HALF_A_BODY = b"POST /commands/mute HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{"
+WHOLE = b"GET /status HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+def read_to_the_end(caller: socket.socket) -> bytes:
+    caller.settimeout(20)
+    answer = b""
+    while piece := caller.recv(65536):
+        answer += piece
+    return answer
+
+
+def connected(stack: ExitStack, served: Served) -> socket.socket:
+    caller = stack.enter_context(socket.socket(socket.AF_UNIX))
+    caller.connect(str(served.client.path))
+    return caller
+
+
+@pytest.mark.parametrize(
+    ("before", "sent"),
+    [(b"", b""), (b"", HALF_A_HEAD), (b"", HALF_A_BODY), (WHOLE, HALF_A_HEAD)],
+)
+async def test_a_request_that_does_not_come_to_its_end_is_answered_and_cut_off(
+    tmp_path: Path, before: bytes, sent: bytes
+) -> None:
+    """Also the second one on a connection."""
+    async with serving(Served(tmp_path, request_timeout_s=0.2)) as served:
+        with ExitStack() as stack:
+            caller = connected(stack, served)
+            if before:
+                caller.sendall(before)
+                assert b"HTTP/1.1 200" in await away(caller.recv, 65536)
+            caller.sendall(sent)
+            answer = await away(read_to_the_end, caller)
+    assert b'{"error": {"code": "request_timeout"' in answer
+    assert served.commands.refused == []
+
+
+async def test_those_who_say_nothing_do_not_shut_the_api_for_good(tmp_path: Path) -> None:
+    async with serving(Served(tmp_path, request_timeout_s=0.3)) as served:
+        with ExitStack() as stack:
+            silent = [await away(connected, stack, served) for _ in range(7)]
+            for caller in silent:
+                await away(read_to_the_end, caller)
+            assert (await away(served.client.status)).ok
+
+
+async def test_a_request_may_take_longer_to_do_than_to_send(tmp_path: Path) -> None:
+    async with serving(Served(tmp_path, request_timeout_s=0.1)) as served:
+        served.commands.free.clear()
+        asking = asyncio.create_task(away(served.client.command, "mute", {}))
+        await until(lambda: served.commands.begun == 1)
+        await asyncio.sleep(0.3)
+        served.commands.free.set()
+        assert (await asking).ok
+
+
+async def test_even_answers_that_there_are_too_many_are_limited(served: Served) -> None:
+    with ExitStack() as stack:
+        idle = [await away(connected, stack, served) for _ in range(12)]
+        over = await away(connected, stack, served)
+        assert await away(read_to_the_end, over) == b""
+        idle[0].sendall(WHOLE)
+        assert b" 503 " in await away(idle[0].recv, 65536)
+
+
+@pytest.mark.parametrize("nonsense", [b"\x00\xff\n\n" * 100, b"GET /status HTTP/9\r\n\r\n"])
+async def test_nonsense_instead_of_http_is_answered_and_harms_nobody(
+    served: Served, nonsense: bytes
+) -> None:
+    with ExitStack() as stack:
+        caller = connected(stack, served)
+        caller.sendall(nonsense)
+        assert b'{"error": {"code": "bad_request"' in await away(read_to_the_end, caller)
     assert (await away(served.client.status)).ok
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_A_HEAD, HALF_A_BODY])
+async def test_a_clean_stop_says_nothing_about_a_half_sent_request(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    with ExitStack() as stack:
+        async with serving(Served(tmp_path)) as served:
+            caller = connected(stack, served)
+            caller.sendall(sent)
+            assert (await away(served.client.status)).ok
+    assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
+
+
+async def test_a_clean_stop_says_nothing_about_a_command_that_still_waits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as stack:
+        async with serving(Served(tmp_path)) as served:
+            served.commands.free.clear()
+            caller = connected(stack, served)
+            caller.sendall(HALF_A_BODY[:-1].replace(b"10", b"2") + b"{}")
+            await until(lambda: served.commands.begun == 1)
+    assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
 
 async def test_it_stops_with_a_stream_open_and_removes_the_socket(
@@ -326,7 +450,7 @@ async def test_it_stops_with_a_stream_open_and_removes_the_socket(
 
 
 async def test_it_stops_although_somebody_does_not_read_and_somebody_does_not_speak(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = Served(tmp_path)
     served.view.tell(2000, padding="x" * 10_000)
@@ -339,6 +463,7 @@ async def test_it_stops_although_somebody_does_not_read_and_somebody_does_not_sp
         for left in (stuck, idle):
             with pytest.raises(BrokenPipeError):
                 left.sendall(b"x")
+    assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
 
 
 async def test_a_body_that_is_far_too_large_is_not_kept_in_memory(served: Served) -> None:

@@ -10,15 +10,16 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from teddy_edge.errors import LinkLost
+from teddy_edge.errors import LinkLost, LinkRefused
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Subscription
 from teddy_edge.mqtt_link.client import Filter
-from teddy_edge.mqtt_link.connection import HELD_BYTES_MAX, Delivery, OneConnection
+from teddy_edge.mqtt_link.connection import Delivery, OneConnection
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
 from tests.mqtt_link.peers import RawBroker, publish_packet
 
 WINDOW = 5
+HELD_BYTES_MAX = 1_000_000
 CERTIFICATES = Path(__file__).with_name("certificates")
 
 
@@ -96,7 +97,7 @@ async def test_a_flood_is_cut_off_at_the_limit_and_left_to_the_next_connection(
     held = Held()
     raw_broker = RawBroker(sends=flood(count, payload_bytes), answers_publish=False)
     async with raw_broker.serving() as raw:
-        connection = connect(raw, held)
+        connection = connect(raw, held, held_bytes_max=HELD_BYTES_MAX)
         try:
             await connection.open()
             publishing = asyncio.create_task(connection.publish("from/bear", b""))
@@ -224,3 +225,41 @@ async def test_a_message_over_the_packet_limit_stays_away_and_others_come(
             await other.publish("to/bear", bytes(payload_bytes), qos=1)
         await until(lambda: len(taken) >= 2)
     assert taken == [1, 3]
+
+
+async def test_a_flood_that_is_handled_lengthens_no_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """A back-off of an hour would be seen."""
+
+    async def take(*_: object) -> None:
+        await asyncio.sleep(0.05)
+
+    async with RawBroker(sends=flood(100, 30_000)).serving() as raw:
+        link = MqttLink(
+            settings_for(
+                raw.port,
+                receive_maximum=100,
+                held_bytes_max=1_000_000,
+                backoff_s_min=60.0,
+                backoff_s_max=3600.0,
+            ),
+            "bear",
+            subscriptions=[Subscription("to/bear", take)],
+            sessions={},
+        )
+        async with running(link):
+            await until(lambda: raw.connections >= 4)
+    assert "more than it may" in caplog.text
+
+
+async def test_a_publish_that_the_broker_does_not_take_is_refused_and_the_connection_stays(
+    tmp_path: Path,
+) -> None:
+    with Mosquitto(tmp_path / "small", lines=["max_packet_size 2000"]) as small:
+        connection = OneConnection(settings_for(small.port), "bear", None, Held())
+        try:
+            await connection.open()
+            with pytest.raises(LinkRefused, match="over its limit of 2000"):
+                await connection.publish("from/bear", bytes(2000))
+            await connection.publish("from/bear", bytes(2000 - 5 - 2 - 9 - 2 - 1))
+        finally:
+            connection.close()

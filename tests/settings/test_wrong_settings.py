@@ -43,6 +43,7 @@ def complaint(file: Path | None, text: str | bytes = "") -> str:
 
 
 HOST = "a host name or an address: parts of 1 to 63 letters, digits or -, with one dot between them"
+API_KEYS = ("connections_max", "listeners_max", "request_timeout_s")
 WRONG = [
     ('bear = "a b"', 'bear: got "a b"; accepted: text like ^[A-Za-z0-9_-]{1,64}$'),
     ("[broker]\nport = 0", "broker.port: got 0; accepted: a whole number from 1 to 65535"),
@@ -86,7 +87,7 @@ WRONG = [
     ),
     (
         "[api]\nlisteners = 8",
-        "api.listeners: got an unknown key; accepted: one of connections_max, listeners_max",
+        "api.listeners: got an unknown key; accepted: one of " + ", ".join(API_KEYS),
     ),
 ]
 

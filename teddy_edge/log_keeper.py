@@ -1,0 +1,170 @@
+"""Keeps the log within its limits while the bear lives, and says what is lost, once and exactly.
+
+What is dropped for want of room is told first: `tell` appends an event, and only when that is on
+the card the records go. A crash in between leaves a drop that was told; `begin` completes it. The
+counts of all that was told sum up to exactly what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+from teddy_edge.clock import NS_PER_S, Clock, Trust
+from teddy_edge.eventlog import EventLog, LostRange, Policy, StoredRecord, untold
+from teddy_edge.events import DataClass, decode_record
+from teddy_edge.settings import LogSettings
+
+logger = logging.getLogger("teddy_edge.log_keeper")
+
+DAMAGE: Final = "damage"
+NO_ROOM: Final = "no room for "
+NEIGHBOUR_RECORDS: Final = 500
+NEIGHBOUR_BYTES: Final = 1024 * 1024
+"""How far before a loss its neighbour is looked for."""
+
+ESSENTIAL: Final = (DataClass.SAFETY, DataClass.CONSENT)
+"""Recorded also on a full card, and never forced out."""
+
+Tell = Callable[[LostRange], Awaitable[int]]
+"""Appends the event that tells of a loss; gives its number once it is durable."""
+
+
+def policy_of(settings: LogSettings) -> Policy:
+    """Say what each data class may do when the card gets full."""
+    return Policy(
+        removable=frozenset({DataClass.ACTIVITY, DataClass.DIAGNOSTICS}),
+        bounded={
+            DataClass.COMMAND: settings.command_bytes_max,
+            DataClass.STATE: settings.state_bytes_max,
+        },
+        droppable=(
+            DataClass.DIAGNOSTICS, DataClass.ACTIVITY, DataClass.STATE, DataClass.COMMAND,
+        ),
+    )  # fmt: skip
+
+
+def reason_of(lost: LostRange) -> str:
+    """Give the reason that stands in the event."""
+    return DAMAGE if lost.data_class is None else NO_ROOM + DataClass(lost.data_class).name.lower()
+
+
+def lost_range(first_seq: int, last_seq: int, count: int, reason: str) -> LostRange:
+    """Read back what an event told, so that a drop can be completed."""
+    classes = {NO_ROOM + data_class.name.lower(): data_class for data_class in DataClass}
+    return LostRange(first_seq, last_seq, count, classes.get(reason))
+
+
+def neighbours_wall_ns(log: EventLog, lost: LostRange) -> tuple[int | None, int | None]:
+    """Give when the record before and the one behind a loss were written, if they are near."""
+    first_seq = max(lost.first_seq - NEIGHBOUR_RECORDS, 1)
+    near = log.read(first_seq, NEIGHBOUR_RECORDS, NEIGHBOUR_BYTES)
+    before = [stored for stored in near if stored.seq < lost.first_seq]
+    return _wall_ns(before[-1:]), _wall_ns(log.read(lost.last_seq + 1, 1, 1))
+
+
+def _wall_ns(found: Sequence[StoredRecord]) -> int | None:
+    for stored in found:
+        return decode_record(stored.seq, stored.data_class, stored.body).wall_ns
+    return None
+
+
+class LogKeeper:
+    """Removes, trims and drops, as age and budget ask for it."""
+
+    def __init__(
+        self, log: EventLog, confirmed_seq: Callable[[], int], tell: Tell,
+        settings: LogSettings, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._log = log
+        self._retention = log.retention
+        self._confirmed_seq = confirmed_seq
+        self._tell = tell
+        self._settings = settings
+        self._clock = clock
+        self._told: list[LostRange] = []
+        self._undone: LostRange | None = None
+
+    async def begin(self, told: Iterable[LostRange]) -> None:
+        """Complete the drop that was told last, then tell what was lost to damage.
+
+        `told` is what the log says of earlier losses, in order; all of the log was read before.
+        """
+        self._told = list(told)
+        drops = [lost for lost in self._told if lost.data_class is not None]
+        self._undone = drops[-1] if drops else None
+        await self._carry_out()
+        await self._tell_damage()
+
+    async def run(self) -> None:
+        """Keep for ever."""
+        while True:
+            await self.keep()
+            await asyncio.sleep(self._settings.retention_interval_s)
+
+    async def keep(self) -> None:
+        """Do what is to be done now."""
+        if not await self._carry_out():
+            return
+        await self._tell_damage()
+        while await self._is_old() and await self._reduce():
+            pass
+        while await self._is_short() and await self._reduce():
+            pass
+        while await self._trim():
+            pass
+        while await self._is_short() and await self._drop_next():
+            pass
+        await asyncio.to_thread(self._log.measure_room)
+
+    async def _is_short(self) -> bool:
+        return await asyncio.to_thread(self._retention.shortage_bytes) > 0
+
+    async def _is_old(self) -> bool:
+        """Whether the oldest confirmed segment is past its age; nobody knows by an untrue clock."""
+        seq = self._retention.oldest_whole(self._confirmed_seq())
+        if seq is None or self._clock.trust() is Trust.UNSYNCED:
+            return False
+        written_ns = _wall_ns(await asyncio.to_thread(self._log.read, seq, 1, 1))
+        if written_ns is None:
+            return False
+        age_ns = self._clock.wall_ns() - written_ns
+        return age_ns > self._settings.confirmed_age_s_max * NS_PER_S
+
+    async def _reduce(self) -> bool:
+        return await asyncio.to_thread(self._retention.reduce, self._confirmed_seq())
+
+    async def _trim(self) -> bool:
+        return await asyncio.to_thread(self._retention.trim, self._confirmed_seq())
+
+    async def _drop_next(self) -> bool:
+        lost = await asyncio.to_thread(self._retention.plan, self._confirmed_seq())
+        if lost is None:
+            return False
+        await self._say(lost)
+        self._undone = lost
+        return await self._carry_out()
+
+    async def _carry_out(self) -> bool:
+        """Complete a drop that was told. False if the card has no room to do it."""
+        if self._undone is None:
+            return True
+        if not await asyncio.to_thread(self._retention.drop, self._undone):
+            return False
+        self._undone = None
+        return True
+
+    async def _tell_damage(self) -> None:
+        for lost in untold(self._log.gaps(), self._told):
+            await self._say(lost)
+
+    async def _say(self, lost: LostRange) -> None:
+        seq = await self._tell(lost)
+        self._told.append(lost)
+        facts = {
+            "first_seq": lost.first_seq, "last_seq": lost.last_seq, "count": lost.count,
+            "reason": reason_of(lost), "seq": seq,
+        }  # fmt: skip
+        logger.warning("records are lost", extra=facts)

@@ -1,0 +1,389 @@
+"""Whatever happens, the losses that were told sum up to what is missing, and no child is forgotten.
+
+A stand-in for the event that tells of a loss is appended here; what it says is read from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from teddy_edge.clock import Trust
+from teddy_edge.errors import LogFull, LogPoisoned
+from teddy_edge.eventlog import Entry, EventLog, LostRange, StoredRecord
+from teddy_edge.eventlog.files import Files, SystemFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
+from teddy_edge.events import BearStarted, Cause, DataClass, decode_record, encode_event
+from teddy_edge.log_keeper import (
+    ESSENTIAL,
+    LogKeeper,
+    lost_range,
+    neighbours_wall_ns,
+    policy_of,
+    reason_of,
+)
+from teddy_edge.settings import LogSettings
+from teddy_edge.sync.wire import batch_of
+from teddy_edge.testing import FakeClock
+from tests.eventlog.histories import layouts
+
+DIRECTORY = Path("/log")
+SMALL = LogSettings().model_copy(
+    update={
+        "segment_bytes_max": 2048,
+        "allocation_bytes": 512,
+        "budget_bytes": 10_000,
+        "reserve_bytes": 4096,
+        "confirmed_age_s_max": 3600,
+        "command_bytes_max": 1000,
+        "state_bytes_max": 1000,
+    }
+)
+TELLS = "told"
+DAY_S = 24 * 3600
+
+
+class Bear:
+    """A log and its keeper, as the daemon holds them, over files that a test controls."""
+
+    def __init__(
+        self, files: Files, clock: FakeClock, directory: Path = DIRECTORY,
+        limits: LogSettings = SMALL,
+    ) -> None:  # fmt: skip
+        self.confirmed_seq = 0
+        self.clock = clock
+        self.log = EventLog.open(
+            directory, limits, files, essential=ESSENTIAL, policy=policy_of(limits)
+        )
+        self.log.start()
+        self.keeper = LogKeeper(self.log, lambda: self.confirmed_seq, self.tell, limits, clock)
+
+    async def tell(self, lost: LostRange) -> int:
+        facts = f"{lost.first_seq},{lost.last_seq},{lost.count},{reason_of(lost)}"
+        return await self.append([DataClass.SAFETY], TELLS, facts)
+
+    async def append(self, classes: list[DataClass], stream: str = "", text: str = "") -> int:
+        body = encode_event(BearStarted(version=text), stream, Cause(), self.clock)
+        return await self.log.append([Entry(data_class, body) for data_class in classes])
+
+    def records(self) -> list[StoredRecord]:
+        return self.log.read(1, 100_000, 1 << 30)
+
+    def told(self) -> list[LostRange]:
+        """What the log says of losses: what the daemon gathers while it replays."""
+        records = [decode_record(s.seq, s.data_class, s.body) for s in self.records()]
+        texts = [r.data["version"].split(",") for r in records if r.stream == TELLS]
+        return [lost_range(int(f), int(s), int(c), reason) for f, s, c, reason in texts]
+
+    def check(self) -> None:
+        """Every loss is told, and nothing else."""
+        found = {record.seq for record in self.records()}
+        gap_seqs = {
+            seq for gap in self.log.gaps() for seq in range(gap.first_seq, gap.last_seq + 1)
+        }
+        assert sum(lost.count for lost in self.told()) == len(gap_seqs)
+        assert self.log.report.missing_count == len(gap_seqs)
+        assert not gap_seqs & found
+        whole_from = self.log.whole_from_seq
+        removed = set(range(1, self.log.last_seq + 1)) - found - gap_seqs
+        assert all(seq < whole_from for seq in removed)
+
+
+@contextlib.asynccontextmanager
+async def bear(
+    files: Files | None = None, directory: Path = DIRECTORY, limits: LogSettings = SMALL
+) -> AsyncIterator[Bear]:
+    living = Bear(files or SimulatedFiles(), FakeClock(), directory, limits)
+    await living.keeper.begin(living.told())
+    try:
+        yield living
+    finally:
+        await living.log.close()
+
+
+CLASSES = st.lists(st.sampled_from(DataClass), min_size=1, max_size=4)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.lists(CLASSES, min_size=1, max_size=12)),
+        st.tuples(st.just("confirm"), st.floats(0, 1)),
+        st.tuples(st.just("wait"), st.sampled_from([60.0, 2 * 3600.0])),
+        st.tuples(st.just("keep"), st.just(0)),
+        st.tuples(st.just("fail"), st.integers(0, 60)),
+        st.tuples(st.just("cut"), st.tuples(st.floats(0, 1), st.sampled_from([0.0, 0.5, 1.0]))),
+        st.tuples(st.just("damage"), st.floats(0, 1)),
+    ),
+    max_size=25,
+)
+
+
+class History:
+    """Runs steps; remembers what was acknowledged of each class."""
+
+    def __init__(self, random: Random) -> None:
+        self.files = SimulatedFiles()
+        self.clock = FakeClock()
+        self.random = random
+        self.confirmed_seq = 0
+        self.essential: set[int] = set()
+
+    async def run(self, steps: list[tuple[str, Any]]) -> None:
+        await self.begin()
+        for name, value in steps:
+            try:
+                await getattr(self, name)(value)
+            except LogPoisoned:
+                await self.restart()
+        await self.restart()
+        await self.bear.log.close()
+
+    async def begin(self) -> None:
+        self.bear = Bear(self.files, self.clock)
+        self.bear.confirmed_seq = self.confirmed_seq
+        await self.bear.keeper.begin(self.bear.told())
+        self.bear.check()
+        found = {record.seq for record in self.bear.records()}
+        assert found >= self.essential
+
+    async def restart(self) -> None:
+        await self.bear.log.close()
+        self.files = self.files.reopened()
+        await self.begin()
+
+    async def append(self, appends: list[list[DataClass]]) -> None:
+        for classes in appends:
+            try:
+                last_seq = await self.bear.append(classes)
+            except LogFull:
+                assert not set(classes) & set(ESSENTIAL)
+                continue
+            first_seq = last_seq - len(classes) + 1
+            self.essential |= {
+                seq for seq, kind in enumerate(classes, first_seq) if kind in ESSENTIAL
+            }
+
+    async def confirm(self, share: float) -> None:
+        seq = round(share * self.bear.log.last_seq)
+        self.confirmed_seq = self.bear.confirmed_seq = max(self.confirmed_seq, seq)
+
+    async def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    async def keep(self, _: object) -> None:
+        await self.bear.keeper.keep()
+        self.bear.check()
+
+    async def fail(self, number: int) -> None:
+        """Any call of the file system fails, or power goes: the daemon ends and starts again."""
+        self.files.fault = FailAt(
+            number, errno.EIO, "create write sync rename remove sync_directory"
+        )
+        await self.append([[DataClass.ACTIVITY, DataClass.DIAGNOSTICS]] * 5)
+        await self.keep(0)
+        await self.restart()
+
+    async def cut(self, where: tuple[float, float]) -> None:
+        depth, kept = where
+        begin = len(self.files.journal)
+        await self.keep(0)
+        await self.bear.log.close()
+        at = begin + round(depth * (len(self.files.journal) - begin))
+        self.files = self.files.after_crash(at, Loss(kept), self.random)
+        await self.begin()
+
+    async def damage(self, where: float) -> None:
+        """Spoil a record in a finished segment while the bear is off."""
+        await self.bear.log.close()
+        finished = layouts(self.files)[:-1]
+        found = [(place, f) for place in finished for f in place.frames if f.is_record]
+        if found:
+            place, frame = found[round(where * (len(found) - 1))]
+            data = bytearray(place.data)
+            data[(frame.offset_bytes + frame.end_bytes) // 2] ^= 0xFF
+            self.files.damage(place.path, bytes(data))
+            self.essential.discard(frame.seq)
+        await self.begin()
+
+
+@given(steps=STEPS, random=st.randoms(use_true_random=False))
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_after_any_history_the_losses_that_were_told_are_what_is_missing(
+    steps: list[tuple[str, Any]], random: Random
+) -> None:
+    asyncio.run(History(random).run(steps))
+
+
+async def test_a_power_cut_between_telling_and_dropping_is_made_good_and_told_once() -> None:
+    files = SimulatedFiles()
+    async with bear(files) as living:
+        for _ in range(30):
+            await living.append([DataClass.DIAGNOSTICS, DataClass.ACTIVITY, DataClass.CONSENT])
+        begin = len(files.journal)
+        await living.keeper.keep()
+        end = len(files.journal)
+        assert living.told()
+    told_and_not_done = 0
+    for at in range(begin, end + 1):
+        again = Bear(files.after_crash(at, Loss(kept=0.5), Random(at)), FakeClock())
+        missing_before = again.log.report.missing_count
+        before = again.told()
+        await again.keeper.begin(before)
+        assert again.told() == before
+        again.check()
+        told_and_not_done += again.log.report.missing_count > missing_before
+        await again.log.close()
+    assert told_and_not_done > 0
+
+
+async def test_damage_is_told_once_with_what_lies_around_it() -> None:
+    files = SimulatedFiles()
+    async with bear(files) as living:
+        for _ in range(60):
+            await living.append([DataClass.ACTIVITY])
+    place = layouts(files)[0]
+    data = bytearray(place.data)
+    data[place.records[2].offset_bytes + 30] ^= 1
+    files.damage(place.path, bytes(data))
+    for _ in range(2):
+        async with bear(files) as living:
+            assert living.told() == [LostRange(3, 3, 1)]
+            living.check()
+            wall_ns = living.clock.wall_ns()
+            assert neighbours_wall_ns(living.log, LostRange(3, 3, 1)) == (wall_ns, wall_ns)
+            assert neighbours_wall_ns(living.log, LostRange(1, 3, 1)) == (None, wall_ns)
+
+
+async def test_activity_goes_when_it_is_confirmed_and_old_and_not_by_an_untrue_clock() -> None:
+    async with bear() as living:
+        for _ in range(60):
+            await living.append([DataClass.ACTIVITY])
+        count = len(living.records())
+        await living.keeper.keep()
+        living.confirmed_seq = 50
+        living.clock.advance(3599)
+        await living.keeper.keep()
+        living.clock.step_wall(2, Trust.UNSYNCED)
+        await living.keeper.keep()
+        assert len(living.records()) == count
+        living.clock.step_wall(0, Trust.SYNCED)
+        await living.keeper.keep()
+        boundary = living.log.whole_from_seq
+        assert 20 < boundary <= 51
+        assert [record.seq for record in living.records()] == list(range(boundary, 61))
+        assert living.told() == []
+        living.check()
+
+
+async def test_no_consent_is_forgotten_in_years() -> None:
+    files = SimulatedFiles()
+    async with bear(files) as living:
+        consents = []
+        for _ in range(30):
+            consents.append(await living.append([DataClass.CONSENT]))
+            for _ in range(4):
+                await living.append([DataClass.ACTIVITY, DataClass.DIAGNOSTICS, DataClass.COMMAND])
+            living.confirmed_seq = living.log.last_seq
+            living.clock.advance(30 * DAY_S)
+            await living.keeper.keep()
+        living.check()
+    async with bear(files) as again:
+        found = [r.seq for r in again.records() if r.data_class == DataClass.CONSENT]
+        assert found == consents
+        assert again.log.report.complete
+        assert again.log.retention.finished_bytes() < SMALL.budget_bytes
+
+
+async def test_what_is_confirmed_goes_before_anything_is_dropped() -> None:
+    async with bear() as living:
+        for _ in range(36):
+            await living.append([DataClass.ACTIVITY])
+        living.confirmed_seq = living.log.last_seq
+        for _ in range(44):
+            await living.append([DataClass.DIAGNOSTICS])
+        await living.keeper.keep()
+        assert living.told() == []
+        assert len(living.records()) < 80
+        for _ in range(60):
+            with contextlib.suppress(LogFull):
+                await living.append([DataClass.ACTIVITY])
+        await living.keeper.keep()
+        assert {lost.data_class for lost in living.told()} == {DataClass.DIAGNOSTICS}
+        living.check()
+
+
+async def test_what_goes_upstream_meanwhile_names_each_loss() -> None:
+    """An uplink is in the middle of the segments that are changed under it."""
+    async with bear() as living:
+        for _ in range(60):
+            await living.append([DataClass.DIAGNOSTICS, DataClass.SAFETY])
+        sent_seq = living.confirmed_seq = 31
+        skipped: list[int] = []
+        while sent_seq < living.log.last_seq:
+            batch = batch_of(living.log.epoch, living.log.read(sent_seq + 1, 7, 4000), sent_seq)
+            batch.verify()
+            skipped += range(sent_seq + 1, batch.first_seq)
+            assert len(skipped) == 0 or batch.after_seq == sent_seq
+            sent_seq = batch.last_seq
+            await living.keeper.keep()
+        lost = {s for gap in living.log.gaps() for s in range(gap.first_seq, gap.last_seq + 1)}
+        assert len(skipped) > 20
+        assert set(skipped) <= lost
+        living.check()
+
+
+async def test_a_full_card_records_safety_and_frees_itself_when_the_cloud_confirms() -> None:
+    files = SimulatedFiles()
+    files.capacity_bytes = 40_000
+    async with bear(files, limits=SMALL.model_copy(update={"budget_bytes": 1 << 20})) as living:
+        await _fill_and_free(living)
+
+
+@pytest.fixture
+def small_card(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 2 MB."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+async def test_a_real_full_card_records_safety_and_frees_itself(small_card: Path) -> None:
+    limits = SMALL.model_copy(
+        update={
+            "segment_bytes_max": 65536, "allocation_bytes": 16384, "reserve_bytes": 262144,
+            "budget_bytes": 1 << 30,
+        }
+    )  # fmt: skip
+    async with bear(SystemFiles(), small_card / "log", limits) as living:
+        await _fill_and_free(living)
+
+
+async def _fill_and_free(living: Bear) -> None:
+    """Without a cloud until nothing more is taken; then it confirms."""
+    with contextlib.suppress(LogFull):
+        while True:
+            await living.append([DataClass.COMMAND] * 2, text="x" * 400)
+    for _ in range(5):
+        await living.append([DataClass.SAFETY])
+        await living.append([DataClass.CONSENT, DataClass.COMMAND])
+    with pytest.raises(LogFull):
+        await living.append([DataClass.COMMAND], text="x" * 400)
+    living.confirmed_seq = living.log.last_seq
+    await living.keeper.keep()
+    await living.append([DataClass.COMMAND])
+    essential = [r for r in living.records() if r.data_class in ESSENTIAL and r.seq > 0]
+    assert len(essential) >= 10
+    assert living.told() == []
+    living.check()

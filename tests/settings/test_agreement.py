@@ -21,7 +21,7 @@ APART = [
     ),
     (
         "[broker]\npacket_bytes_max = 32768",
-        "commands.payload_bytes_max: got 32768; accepted: at most broker.packet_bytes_max less 4096",
+        "commands.payload_bytes_max: got 32768; accepted: at most broker.packet_bytes_max less",
     ),
     (
         "[broker]\nheld_bytes_max = 1048576",
@@ -36,8 +36,8 @@ APART = [
         "log.record_bytes_max: got 131072; accepted: at most log.batch_bytes_max less 4096,",
     ),
     (
-        "[projections]\nrow_bytes_max = 36863",
-        "commands.payload_bytes_max: got 32768; accepted: at most projections.row_bytes_max less",
+        "[commands]\npayload_bytes_max = 65536",
+        "commands.payload_bytes_max: got 65536; accepted: at most projections.row_bytes_max less",
     ),
     (
         "[buttons.pins]\nbelly = 5\nnose = 6\near = 5",

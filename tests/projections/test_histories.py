@@ -7,14 +7,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from teddy_edge.eventlog import EventLog
-from teddy_edge.projections import ChildProjectionManager
+from teddy_edge.eventlog import EventLog, StoredRecord
+from teddy_edge.events import ButtonPressed, Cause, encode_event
+from teddy_edge.projections import ChildProjectionManager, runner
+from teddy_edge.testing import FakeClock
 from tests.commands.box import open_box
 from tests.projections.histories import Player, fill, histories
 from tests.projections.test_runner import open_read_models, press
@@ -145,24 +148,35 @@ async def test_rows_go_on_beyond_numbers_that_are_lost_at_the_end_of_the_log(
     await log.close()
 
 
+class EndlessLog:
+    """Has one more record whenever it is read."""
+
+    epoch = UUID(int=1)
+    last_seq = 10
+
+    def read(self, first_seq: int, *limits: int) -> list[StoredRecord]:
+        self.last_seq = max(self.last_seq, first_seq + 1)
+        body = encode_event(ButtonPressed("belly"), "bear", Cause(), FakeClock())
+        return [StoredRecord(first_seq, 5, body, b"", b"")]
+
+
 async def test_whoever_waits_for_a_number_does_not_wait_for_what_comes_after(
     tmp_path: Path,
 ) -> None:
-    async with (
-        open_box(tmp_path / "log") as box,
-        open_read_models(box.log, tmp_path / "rows") as read_models,
-    ):
-        pressing = True
+    log: Any = EndlessLog()
+    async with asyncio.timeout(30), open_read_models(log, tmp_path / "rows") as read_models:
+        assert read_models.position == 10
+        log.last_seq = 20
+        await read_models.include(20)
+        assert (read_models.position, read_models.age_s()) == (20, 0.0)
 
-        async def press_on() -> None:
-            while pressing:
-                await press(box)
 
-        busy = [asyncio.create_task(press_on()) for _ in range(8)]
-        following = asyncio.create_task(read_models.run())
-        await box.log.wait_beyond(50)
-        await asyncio.wait_for(read_models.include(box.log.last_seq), 10)
-        assert read_models.age_s() == 0.0
-        pressing = False
-        await asyncio.gather(*busy)
-        following.cancel()
+@pytest.mark.parametrize("rows_max", [1, 5])
+async def test_a_catch_up_that_forgets_rows_gives_the_same_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_max: int
+) -> None:
+    async with open_box(tmp_path / "log") as box:
+        await fill(box.log, box, 15)
+        expected = await anew(box.log, tmp_path / "anew-1")
+        monkeypatch.setattr(runner, "RECENT_ROWS_MAX", rows_max)
+        assert await anew(box.log, tmp_path / "anew-2") == expected

@@ -134,7 +134,7 @@ class QueryBus:
         """Answer from the cache or the rows, with the last event that is in the answer for sure."""
         handler, query = self._query(envelope)
         seq, key = self._read_models.position, self.cache.key(envelope)
-        data = self.cache.get(key)
+        data = self.cache.get(key) if handler.ttl_s > 0 else None
         if data is None:
             data = await self._fresh(envelope, handler, query, key)
         return self._framed(envelope, seq, data=data)

@@ -83,12 +83,10 @@ def rebuild(bear: Bear, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def age_of(bear: Bear, child_id: str) -> int:
-    reply = bear.client.query(
-        "get_child_profile", {"data": {"child_id": child_id}, "actor": PARENT}
-    )
-    age: int = reply.body["data"]["age"]
-    return age
+def profile_of(bear: Bear, child_id: str) -> dict[str, Any]:
+    message = {"data": {"child_id": child_id}, "actor": PARENT}
+    profile: dict[str, Any] = bear.client.query("get_child_profile", message).body["data"]
+    return profile
 
 
 def test_commands_and_queries_go_on_while_a_tampered_row_is_restored(

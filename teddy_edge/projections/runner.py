@@ -106,10 +106,11 @@ class ChildProjectionManager:
         try:
             await self._store.open()
             at = await self._store.position()
+            has_rows = bool(at or await self._store.keys())
         except ReadModelError as error:
             await self._start_afresh(error.what)
-            at = {}
-        if at and not self._continues(at):
+            at, has_rows = {}, False
+        if has_rows and not self._continues(at):
             await self._start_afresh("they are of another log, or of another version")
             at = {}
         self.position = self._written_position = int(at.get("seq", 0))
@@ -236,8 +237,10 @@ class ChildProjectionManager:
 
     def _continues(self, at: Row) -> bool:
         """Tell whether rows that stand at a position belong to this log and these rules."""
-        here = self._position_row(int(at.get("seq", 0)))
-        return at == here and here["seq"] <= self._log.last_seq
+        seq = at.get("seq")
+        if not isinstance(seq, int) or not 0 < seq <= self._log.last_seq:
+            return False
+        return at == self._position_row(seq)
 
     def _position_row(self, seq: int) -> Row:
         versions = {projection.name: projection.version for projection in self._projections}

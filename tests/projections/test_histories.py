@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from teddy_edge.eventlog import EventLog, StoredRecord
 from teddy_edge.events import ButtonPressed, Cause, encode_event
-from teddy_edge.projections import ChildProjectionManager, runner
+from teddy_edge.projections import ChildProjectionManager, ReadModelStore, runner
 from teddy_edge.testing import FakeClock
 from tests.commands.box import open_box
 from tests.projections.histories import Player, fill, histories
@@ -180,3 +180,21 @@ async def test_a_catch_up_that_forgets_rows_gives_the_same_ones(
         expected = await anew(box.log, tmp_path / "anew-1")
         monkeypatch.setattr(runner, "RECENT_ROWS_MAX", rows_max)
         assert await anew(box.log, tmp_path / "anew-2") == expected
+
+
+@pytest.mark.parametrize(
+    "position", [{}, {"seq": "many"}, {"seq": None}, {"seq": -1}, {"seq": 0}, {"seq": 10**6}]
+)
+async def test_rows_whose_position_cannot_be_true_are_built_anew(
+    tmp_path: Path, position: dict[str, Any]
+) -> None:
+    async with open_box(tmp_path / "log") as box:
+        await fill(box.log, box, 3)
+        expected = await anew(box.log, tmp_path / "rows")
+        store = ReadModelStore(tmp_path / "rows", 100_000)
+        await store.open()
+        at = await store.position()
+        forged = {**at, **position} if position else {}
+        await store.write({"child/forged": {"name": "nobody"}}, forged)
+        await store.close()
+        assert await anew(box.log, tmp_path / "rows") == expected

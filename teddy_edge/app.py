@@ -105,9 +105,7 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
         api = LocalApi(settings, commands, queries, view, pins, clock)
         await core.journal.note(BearStarted(version=__version__), BEAR_STREAM)
         tasks = {
-            "log": log.watch(),
-            "read models": core.read_models.run(),
-            "read model windows": core.read_models.write_in_windows(),
+            **core.work(),
             "rebuilding": rebuilding.run(),
             "buttons": buttons.run(),
             "link": link.run(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,14 @@ class Assembly:
     command_meter: Meter
     read_models: ChildProjectionManager
     queries: QueryBus
+
+    def work(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Give what must run, by name, as long as the parts are open; none of it ends by itself."""
+        return {
+            "log": self.log.watch(),
+            "read models": self.read_models.run(),
+            "read model windows": self.read_models.write_in_windows(),
+        }
 
 
 @contextlib.asynccontextmanager
@@ -257,13 +265,8 @@ class BackgroundAssembly:
         async with assembled(self._settings(), self._clock) as assembly:
             self._assembly = assembly
             opened.set_result(None)
-            work = {
-                "log": assembly.log.watch(),
-                "read models": assembly.read_models.run(),
-                "read model windows": assembly.read_models.write_in_windows(),
-            }
             try:
-                await run_until_one_ends(work, self._stop)
+                await run_until_one_ends(assembly.work(), self._stop)
             finally:
                 self._assembly = None
                 while self._uses:

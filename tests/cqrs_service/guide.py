@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -24,6 +25,17 @@ def block(heading: str) -> str:
     found = re.search(rf"^### {heading}$.*?^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     assert found is not None, f"the guide has no {heading}"
     return found[1].replace(GUIDES_IMPORT, OUR_IMPORT)
+
+
+def typed(code: str) -> str:
+    """Make a line of each statement, as a prompt without a terminal reads them."""
+    return "".join(f"{_line(statement)}\n\n" for statement in ast.parse(code).body)
+
+
+def _line(statement: ast.stmt) -> str:
+    if not isinstance(statement, ast.If):
+        return ast.unparse(statement)
+    return f"if {ast.unparse(statement.test)}: " + "; ".join(map(ast.unparse, statement.body))
 
 
 def program() -> str:

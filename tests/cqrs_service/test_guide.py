@@ -35,8 +35,8 @@ def test_the_guides_examples_print_what_they_say_and_end_by_themselves(
 
 def test_the_guides_examples_can_be_typed_at_a_prompt(tmp_path: Path) -> None:
     """`python -m asyncio` awaits as the guide does, and leaves without closing anything."""
-    typed = guide.block("Basic Command Usage") + "\n" + guide.block("Basic Query Usage") + "\n"
-    done = guide.run(tmp_path, "-m", "asyncio", stdin=typed)
+    code = guide.block("Basic Command Usage") + guide.block("Basic Query Usage")
+    done = guide.run(tmp_path, "-m", "asyncio", stdin=guide.typed(code))
     assert done.returncode == 0, done.stderr
     assert "Child registered: " in done.stdout
     assert "Child name: Emma" in done.stdout

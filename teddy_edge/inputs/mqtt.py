@@ -7,11 +7,12 @@ makes the broker deliver again, and the bus answers the duplicate with the same 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, LogOverloaded
+from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, LogFull, LogOverloaded
 from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
 from teddy_edge.inputs.ports import Commands, Queries
 from teddy_edge.messages import Answer, CommandEnvelope, Origin, QueryEnvelope, Result
@@ -37,6 +38,7 @@ class MqttInput:
         self._topics = topics
         self._bear = settings.bear
         self._limits = settings.commands
+        self._full_wait_s = settings.log.queue_timeout_s
 
     def subscriptions(self) -> Sequence[Subscription]:
         """Say what to subscribe to."""
@@ -57,6 +59,9 @@ class MqttInput:
         while True:
             try:
                 return await self._execute(incoming)
+            except LogFull:
+                logger.warning("the card is full: a command waits")
+                await asyncio.sleep(self._full_wait_s)
             except LogOverloaded as error:
                 logger.warning("the card does not keep up", extra={"queued": error.queued_records})
 

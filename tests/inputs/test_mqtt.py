@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from teddy_edge.errors import LogFull
 from teddy_edge.inputs.mqtt import MqttInput
 from teddy_edge.mqtt_link import Incoming
 from teddy_edge.settings import Settings
@@ -86,6 +89,17 @@ async def test_that_a_retained_message_is_taken_back_is_no_message(topic: str) -
     await box.receive(topic, b"", retain=True)
     assert box.commands.refused == []
     assert box.connection.published == []
+
+
+async def test_on_a_full_card_a_command_waits_with_the_broker_and_lets_others_run() -> None:
+    box = Box()
+    box.commands.error = LogFull(Path("/log"), 1)
+    waiting = asyncio.create_task(box.receive(TOPICS.command("mute"), message("mute")))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert box.commands.begun == 1
+    assert not waiting.done()
+    waiting.cancel()
 
 
 async def test_an_empty_command_that_is_not_retained_is_refused() -> None:

@@ -32,7 +32,6 @@ from teddy_edge.errors import (
     LogPoisoned,
     PinsUnavailable,
     SettingsError,
-    TeddyEdgeError,
 )
 from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.events import BearStarted, cloud_event, decode_record
@@ -49,7 +48,7 @@ from teddy_edge.projections import (
 from teddy_edge.queries import GetBearStateHandler, GetChildProfileHandler, QueryBus
 from teddy_edge.security import SenderPolicy
 from teddy_edge.settings import Settings
-from teddy_edge.supervision import Notifier, TaskEnded, run_until_one_ends
+from teddy_edge.supervision import Notifier, run_until_one_ends
 from teddy_edge.sync import Presence, StatePublisher, Uplink
 from teddy_edge.topics import Topics
 
@@ -58,17 +57,20 @@ logger = logging.getLogger("teddy_edge.app")
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 1024 * 1024
 
-EXIT_CODES: dict[type[Exception], int] = {
+EXIT_CODES: dict[type[BaseException], int] = {
     LogPoisoned: EXIT_IO,
     OSError: EXIT_IO,
     LogLocked: EXIT_LOCKED,
     LogFormatUnsupported: EXIT_FORMAT,
     SettingsError: EXIT_CONFIG,
     PinsUnavailable: EXIT_CONFIG,
-    TeddyEdgeError: EXIT_SOFTWARE,
-    TaskEnded: EXIT_SOFTWARE,
+    Exception: EXIT_SOFTWARE,
+    asyncio.CancelledError: EXIT_SOFTWARE,
 }
 """How the daemon's death is told to systemd; the first that fits counts."""
+
+EXITS_TRACED = (EXIT_IO, EXIT_SOFTWARE)
+"""A defect and a failed card are looked for in the code; all else is said in one sentence."""
 
 
 def run(settings: Settings, *, simulate: bool) -> int:
@@ -76,11 +78,14 @@ def run(settings: Settings, *, simulate: bool) -> int:
 
     `simulate` replaces the pins with simulated ones that `teddy-edge press` presses.
     """
+    os.umask(0o077)
     try:
         asyncio.run(_run(settings, simulate=simulate))
     except tuple(EXIT_CODES) as error:
-        logger.critical("the daemon stops: %s", error, exc_info=True)
-        return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        exit_code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        what = str(error) or type(error).__name__
+        logger.critical("the daemon stops: %s", what, exc_info=exit_code in EXITS_TRACED)
+        return exit_code
     return EXIT_OK
 
 

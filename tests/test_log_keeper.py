@@ -349,6 +349,32 @@ async def test_a_full_card_records_safety_and_frees_itself_when_the_cloud_confir
         await _fill_and_free(living)
 
 
+@pytest.mark.parametrize("capacity_bytes", range(16_000, 40_000, 1_111))
+async def test_a_card_that_is_full_at_any_point_of_a_run_and_then_freed_loses_nothing_untold(
+    capacity_bytes: int,
+) -> None:
+    files = SimulatedFiles()
+    files.capacity_bytes = capacity_bytes
+    classes = [DataClass.DIAGNOSTICS, DataClass.ACTIVITY, DataClass.STATE, DataClass.COMMAND]
+    essential: list[int] = []
+    async with bear(files, limits=SMALL.model_copy(update={"budget_bytes": 1 << 20})) as living:
+        for number in range(150):
+            with contextlib.suppress(LogFull):
+                await living.append([classes[number % 4]])
+            if number % 15 == 0:
+                essential.append(await living.append([ESSENTIAL[number % 2]]))
+            if number == 130:
+                await living.keeper.keep()
+        living.check()
+        files.capacity_bytes = 1 << 30
+        await living.keeper.keep()
+        await living.append([DataClass.ACTIVITY])
+        assert set(essential) <= {record.seq for record in living.records()}
+    async with bear(files) as again:
+        assert set(essential) <= {record.seq for record in again.records()}
+        again.check()
+
+
 @pytest.fixture
 def small_card(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 2 MB."""

@@ -333,7 +333,9 @@ async def test_a_daemon_that_has_no_place_left_is_told_in_a_sentence(
             idle.connect(str(bear.client.path))
         outcome = await bear.ask(*arguments)
     assert (outcome.code, outcome.out) == (1, "")
-    assert outcome.err == "teddy-edge: refused: Service Unavailable [http_503]\n"
+    assert outcome.err == (
+        "teddy-edge: refused: 6 connections are open already [too_many_connections]\n"
+    )
 
 
 def config(directory: Path, text: str) -> Path:

@@ -25,6 +25,7 @@ from teddy_edge.eventlog import Entry, EventLog, LostRange, StoredRecord
 from teddy_edge.eventlog.files import Files, SystemFiles
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
+from teddy_edge.eventlog.snapshot import Snapshot
 from teddy_edge.events import BearStarted, Cause, DataClass, decode_record, encode_event
 from teddy_edge.log_keeper import (
     ESSENTIAL,
@@ -205,13 +206,13 @@ class History:
     async def damage(self, where: float) -> None:
         """Spoil a record in a finished segment while the bear is off."""
         await self.bear.log.close()
-        finished = layouts(self.files)[:-1]
-        found = [(place, f) for place in finished for f in place.frames if f.is_record]
+        finished = list(Snapshot(DIRECTORY, self.files).segments())[:-1]
+        found = [(view.path, f) for view in finished for f in view.frames if f.is_record]
         if found:
-            place, frame = found[round(where * (len(found) - 1))]
-            data = bytearray(place.data)
+            path, frame = found[round(where * (len(found) - 1))]
+            data = bytearray(self.files.content(path))
             data[(frame.offset_bytes + frame.end_bytes) // 2] ^= 0xFF
-            self.files.damage(place.path, bytes(data))
+            self.files.damage(path, bytes(data))
             self.essential.discard(frame.seq)
         await self.begin()
 

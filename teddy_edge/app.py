@@ -12,6 +12,7 @@ from typing import Any
 from teddy_edge import __version__
 from teddy_edge.assembly import READ_BYTES_MAX, READ_RECORDS_MAX, Assembly, assembled, health
 from teddy_edge.clock import Clock, SystemClock
+from teddy_edge.commands import Journal
 from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.errors import (
     EXIT_CONFIG,
@@ -21,11 +22,11 @@ from teddy_edge.errors import (
     EXIT_OK,
     EXIT_SOFTWARE,
     LogFormatUnsupported,
+    LogFull,
     LogLocked,
     LogPoisoned,
     PinsUnavailable,
     SettingsError,
-    TeddyEdgeError,
 )
 from teddy_edge.eventlog import EventLog
 from teddy_edge.events import BearStarted, cloud_event, decode_record
@@ -35,23 +36,26 @@ from teddy_edge.inputs.mqtt import MqttInput
 from teddy_edge.mqtt_link import MqttLink, Subscription
 from teddy_edge.projections import Rebuilding
 from teddy_edge.settings import Settings
-from teddy_edge.supervision import Notifier, TaskEnded, run_until_one_ends
+from teddy_edge.supervision import Notifier, run_until_one_ends
 from teddy_edge.sync import Presence, StatePublisher, Uplink
 from teddy_edge.topics import Topics
 
 logger = logging.getLogger("teddy_edge.app")
 
-EXIT_CODES: dict[type[Exception], int] = {
+EXIT_CODES: dict[type[BaseException], int] = {
     LogPoisoned: EXIT_IO,
     OSError: EXIT_IO,
     LogLocked: EXIT_LOCKED,
     LogFormatUnsupported: EXIT_FORMAT,
     SettingsError: EXIT_CONFIG,
     PinsUnavailable: EXIT_CONFIG,
-    TeddyEdgeError: EXIT_SOFTWARE,
-    TaskEnded: EXIT_SOFTWARE,
+    Exception: EXIT_SOFTWARE,
+    asyncio.CancelledError: EXIT_SOFTWARE,
 }
 """How the daemon's death is told to systemd; the first that fits counts."""
+
+EXITS_TRACED = (EXIT_IO, EXIT_SOFTWARE)
+"""A defect and a failed card are looked for in the code; all else is said in one sentence."""
 
 
 def run(settings: Settings, *, simulate: bool) -> int:
@@ -59,11 +63,14 @@ def run(settings: Settings, *, simulate: bool) -> int:
 
     `simulate` replaces the pins with simulated ones that `teddy-edge press` presses.
     """
+    os.umask(0o077)
     try:
         asyncio.run(_run(settings, simulate=simulate))
     except tuple(EXIT_CODES) as error:
-        logger.critical("the daemon stops: %s", error, exc_info=True)
-        return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        exit_code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        what = str(error) or type(error).__name__
+        logger.critical("the daemon stops: %s", what, exc_info=exit_code in EXITS_TRACED)
+        return exit_code
     return EXIT_OK
 
 
@@ -103,7 +110,7 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
         view = View(core, clock, link, rebuilding)
         pins = SimulatedPins(buttons) if simulate else None
         api = LocalApi(settings, commands, queries, view, pins, clock)
-        await core.journal.note(BearStarted(version=__version__), BEAR_STREAM)
+        await _note_start(core.journal)
         tasks = {
             **core.work(),
             "rebuilding": rebuilding.run(),
@@ -113,6 +120,14 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
             "readiness": _say_ready(notifier, api, buttons),
         }
         await run_until_one_ends(tasks, stop, stopping=lambda: notifier.notify("STOPPING=1"))
+
+
+async def _note_start(journal: Journal) -> None:
+    """Record the start; on a full card, which keeps room for what is essential, only say it."""
+    try:
+        await journal.note(BearStarted(version=__version__), BEAR_STREAM)
+    except LogFull as error:
+        logger.warning("the start is not recorded: %s", error)
 
 
 async def _say_ready(notifier: Notifier, api: LocalApi, buttons: Buttons) -> None:

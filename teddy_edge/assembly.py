@@ -21,9 +21,19 @@ from teddy_edge.commands import (
     register_handlers,
     standard_middleware,
 )
+from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.errors import ServiceClosed
-from teddy_edge.eventlog import Cursor, EventLog
-from teddy_edge.events import decode_record
+from teddy_edge.eventlog import Cursor, EventLog, LostRange
+from teddy_edge.events import RecordsLost, decode_record
+from teddy_edge.log_keeper import (
+    ESSENTIAL,
+    LogKeeper,
+    Tell,
+    lost_range,
+    neighbours_wall_ns,
+    policy_of,
+    reason_of,
+)
 from teddy_edge.metrics import Meter
 from teddy_edge.projections import (
     ChildProjectionManager,
@@ -48,6 +58,7 @@ class Assembly:
     settings: Settings
     log: EventLog
     cursor: Cursor
+    keeper: LogKeeper
     journal: Journal
     commands: CommandBus
     command_meter: Meter
@@ -58,6 +69,7 @@ class Assembly:
         """Give what must run, by name, as long as the parts are open; none of it ends by itself."""
         return {
             "log": self.log.watch(),
+            "log keeper": self.keeper.run(),
             "read models": self.read_models.run(),
             "read model windows": self.read_models.write_in_windows(),
         }
@@ -72,13 +84,18 @@ async def assembled(
     Raises what opening the log raises (see `EventLog.open`).
     """
     async with contextlib.AsyncExitStack() as stack:
-        log = await asyncio.to_thread(EventLog.open, settings.log_directory, settings.log)
+        log = await asyncio.to_thread(_open_log, settings)
         cursor = await asyncio.to_thread(_open_cursor, settings, log)
         log.start()
         stack.push_async_callback(_close_log, log)
         sender_policy = SenderPolicy(allow_unsigned=settings.commands.allow_unsigned)
         command_meter = Meter(clock)
-        journal, commands = await _write_side(settings, clock, log, sender_policy, command_meter)
+        aggregates = Aggregates(settings.buttons.pins)
+        journal = Journal(log, clock, aggregates.apply, settings.commands.finished_max)
+        told = await asyncio.to_thread(_replay, log, journal)
+        keeper = LogKeeper(log, lambda: cursor.seq, _teller(log, journal), settings.log, clock)
+        await keeper.begin(told)
+        commands = _command_bus(settings, clock, journal, aggregates, sender_policy, command_meter)
         read_models = await _read_models(settings, clock, log)
         stack.push_async_callback(read_models.close)
 
@@ -94,7 +111,7 @@ async def assembled(
             clock,
         )
         assembly = Assembly(
-            settings, log, cursor, journal, commands, command_meter, read_models, queries
+            settings, log, cursor, keeper, journal, commands, command_meter, read_models, queries
         )
         register_queries(
             queries,
@@ -105,6 +122,12 @@ async def assembled(
             incomplete_because,
         )
         yield assembly
+
+
+def _open_log(settings: Settings) -> EventLog:
+    """Open the log with a reserve for what is essential, and with what may leave it."""
+    policy = policy_of(settings.log)
+    return EventLog.open(settings.log_directory, settings.log, essential=ESSENTIAL, policy=policy)
 
 
 def _open_cursor(settings: Settings, log: EventLog) -> Cursor:
@@ -127,12 +150,47 @@ async def _close_log(log: EventLog) -> None:
     await log.watch()
 
 
-async def _write_side(
-    settings: Settings, clock: Clock, log: EventLog, policy: SenderPolicy, meter: Meter
-) -> tuple[Journal, CommandBus]:
-    aggregates = Aggregates(settings.buttons.pins)
-    journal = Journal(log, clock, aggregates.apply, settings.commands.finished_max)
-    await asyncio.to_thread(_replay, log, journal)
+def _replay(log: EventLog, journal: Journal) -> list[LostRange]:
+    """Bring the write side up to the log; gives the losses that the log tells of."""
+    told: list[LostRange] = []
+    seq = log.first_seq
+    while batch := log.read(seq, READ_RECORDS_MAX, READ_BYTES_MAX):
+        for stored in batch:
+            record = decode_record(stored.seq, stored.data_class, stored.body)
+            journal.replay(record)
+            event = record.event
+            if isinstance(event, RecordsLost):
+                told.append(lost_range(event.first_seq, event.last_seq, event.count, event.reason))
+            seq = stored.seq + 1
+    return told
+
+
+def _teller(log: EventLog, journal: Journal) -> Tell:
+    """Give what appends the event that tells of a loss."""
+
+    async def tell(lost: LostRange) -> int:
+        after_ns, before_ns = await asyncio.to_thread(neighbours_wall_ns, log, lost)
+        event = RecordsLost(
+            first_seq=lost.first_seq,
+            last_seq=lost.last_seq,
+            count=lost.count,
+            reason=reason_of(lost),
+            after_wall_ns=after_ns,
+            before_wall_ns=before_ns,
+        )
+        return await journal.note(event, BEAR_STREAM)
+
+    return tell
+
+
+def _command_bus(
+    settings: Settings,
+    clock: Clock,
+    journal: Journal,
+    aggregates: Aggregates,
+    policy: SenderPolicy,
+    meter: Meter,
+) -> CommandBus:
     commands = CommandBus(journal, clock)
     chain = standard_middleware(
         settings.commands.middleware,
@@ -150,15 +208,7 @@ async def _write_side(
         keep_words=settings.commands.keep_words,
         children_max=settings.commands.children_max,
     )
-    return journal, commands
-
-
-def _replay(log: EventLog, journal: Journal) -> None:
-    seq = log.first_seq
-    while batch := log.read(seq, READ_RECORDS_MAX, READ_BYTES_MAX):
-        for stored in batch:
-            journal.replay(decode_record(stored.seq, stored.data_class, stored.body))
-            seq = stored.seq + 1
+    return commands
 
 
 async def _read_models(settings: Settings, clock: Clock, log: EventLog) -> ChildProjectionManager:

@@ -121,6 +121,7 @@ and every number must be there.
 
 --json prints one object:
   directory epoch whole segments records first_seq last_seq
+  removed      how many records retention took out after they were confirmed
   defects      a list of {kind, segment, offset, bytes, first_seq, last_seq}; the numbers are those
                lost (for altered: changed), or null
   unfinished   null, or {segment, offset, bytes}: the end is being written, or torn

@@ -166,6 +166,7 @@ def _verification_object(snapshot: Snapshot, verification: Verification) -> dict
         "whole": verification.is_whole,
         "segments": verification.segment_count,
         "records": verification.record_count,
+        "removed": verification.removed_count,
         "first_seq": verification.first_seq,
         "last_seq": verification.last_seq,
         "defects": [_defect_object(defect) for defect in verification.defects],
@@ -197,6 +198,8 @@ def _print_verification(snapshot: Snapshot, verification: Verification) -> None:
     print(f"epoch     {verification.epoch}")
     print(f"segments  {verification.segment_count}")
     print(f"events    {verification.record_count}, the last is {verification.last_seq}")
+    if verification.removed_count:
+        print(f"removed   {verification.removed_count}, after they were confirmed")
     if lost_count:
         print(f"lost      {lost_count}")
     if verification.unfinished is not None:

@@ -25,6 +25,7 @@ from teddy_edge.eventlog import Entry, EventLog, LostRange, StoredRecord
 from teddy_edge.eventlog.files import Files, SystemFiles
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
+from teddy_edge.eventlog.snapshot import Snapshot
 from teddy_edge.events import BearStarted, Cause, DataClass, decode_record, encode_event
 from teddy_edge.log_keeper import (
     ESSENTIAL,
@@ -205,13 +206,13 @@ class History:
     async def damage(self, where: float) -> None:
         """Spoil a record in a finished segment while the bear is off."""
         await self.bear.log.close()
-        finished = layouts(self.files)[:-1]
-        found = [(place, f) for place in finished for f in place.frames if f.is_record]
+        finished = list(Snapshot(DIRECTORY, self.files).segments())[:-1]
+        found = [(view.path, f) for view in finished for f in view.frames if f.is_record]
         if found:
-            place, frame = found[round(where * (len(found) - 1))]
-            data = bytearray(place.data)
+            path, frame = found[round(where * (len(found) - 1))]
+            data = bytearray(self.files.content(path))
             data[(frame.offset_bytes + frame.end_bytes) // 2] ^= 0xFF
-            self.files.damage(place.path, bytes(data))
+            self.files.damage(path, bytes(data))
             self.essential.discard(frame.seq)
         await self.begin()
 
@@ -347,6 +348,32 @@ async def test_a_full_card_records_safety_and_frees_itself_when_the_cloud_confir
     files.capacity_bytes = 40_000
     async with bear(files, limits=SMALL.model_copy(update={"budget_bytes": 1 << 20})) as living:
         await _fill_and_free(living)
+
+
+@pytest.mark.parametrize("capacity_bytes", range(16_000, 40_000, 1_111))
+async def test_a_card_that_is_full_at_any_point_of_a_run_and_then_freed_loses_nothing_untold(
+    capacity_bytes: int,
+) -> None:
+    files = SimulatedFiles()
+    files.capacity_bytes = capacity_bytes
+    classes = [DataClass.DIAGNOSTICS, DataClass.ACTIVITY, DataClass.STATE, DataClass.COMMAND]
+    essential: list[int] = []
+    async with bear(files, limits=SMALL.model_copy(update={"budget_bytes": 1 << 20})) as living:
+        for number in range(150):
+            with contextlib.suppress(LogFull):
+                await living.append([classes[number % 4]])
+            if number % 15 == 0:
+                essential.append(await living.append([ESSENTIAL[number % 2]]))
+            if number == 130:
+                await living.keeper.keep()
+        living.check()
+        files.capacity_bytes = 1 << 30
+        await living.keeper.keep()
+        await living.append([DataClass.ACTIVITY])
+        assert set(essential) <= {record.seq for record in living.records()}
+    async with bear(files) as again:
+        assert set(essential) <= {record.seq for record in again.records()}
+        again.check()
 
 
 @pytest.fixture

@@ -266,6 +266,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m teddy_edge.fleet.playground")
     parser.add_argument("action", nargs="?", choices=ACTIONS, default="run")
     action = parser.parse_args(arguments).action
+    os.umask(
+        0o077
+    )  # the bear's events, what the cloud stored and the logs are for their owner alone
     try:
         ACTIONS[action](Places(DIRECTORY))
     except (BrokerUnavailable, PlaygroundFailed, DaemonUnreachable) as error:

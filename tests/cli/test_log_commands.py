@@ -89,6 +89,7 @@ async def test_a_whole_log_is_called_whole(directory: Path) -> None:
         "whole": True,
         "segments": len(segments(directory)),
         "records": UNREADABLE,
+        "removed": 0,
         "first_seq": 1,
         "last_seq": UNREADABLE,
         "defects": [],

@@ -405,5 +405,6 @@ def test_what_is_untold_sums_up_with_what_was_told() -> None:
     gaps = [Gap(1, 4), Gap(8, 8), Gap(10, 20)]
     assert untold(gaps, []) == [LostRange(1, 4, 4), LostRange(8, 8, 1), LostRange(10, 20, 11)]
     assert untold(gaps, [LostRange(1, 4, 4), LostRange(8, 20, 12, 6)]) == []
+    assert untold(gaps, [LostRange(8, 20, 11, 6)]) == [LostRange(1, 4, 4), LostRange(8, 20, 1)]
     assert untold(gaps, [LostRange(3, 9, 3, 6)]) == [LostRange(1, 2, 2), LostRange(10, 20, 11)]
     assert untold(gaps, [LostRange(1, 20, 10, 6), LostRange(8, 12, 4, 5)]) == [LostRange(1, 20, 2)]

@@ -107,6 +107,8 @@ async def test_it_shows_what_happens_until_a_signal_stops_everything(
     await folder.read(playground, r"\d+  \d\d:\d\d:\d\d  button_pressed +bear\n")
     await folder.read(playground, "the cloud has stored all up to 3")
     assert len(folder.processes()) == 3
+    kept = [folder.path / ".run", *(folder.path / ".run").rglob("*")]
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
     playground.send_signal(number)
     assert await folder.end_of(playground) == 0
     assert folder.output.endswith("\nstopped\n")

@@ -1,91 +1,123 @@
-"""What a message over MQTT becomes, and when it is acknowledged: when its handler returns."""
+"""Commands and queries as MQTT messages, with everything behind and before them fake."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
-from teddy_edge.errors import LogOverloaded
+import pytest
+
+from teddy_edge.errors import LogFull
 from teddy_edge.inputs.mqtt import MqttInput
 from teddy_edge.mqtt_link import Incoming
 from teddy_edge.settings import Settings
 from teddy_edge.testing import FakeClock
 from teddy_edge.topics import Topics
 from tests.inputs.recording import RecordingCommands, RecordingQueries
-from tests.sync.connection import RecordingConnection
 
+ID = "0192f0c1-2a3b-7c4d-8e5f-001122334455"
 TOPICS = Topics("bear-001")
-COMMAND_ID = "01a20565-91bb-74e2-bc1f-415ccb61daf4"
-RESULT = f"teddy/v1/bear-001/result/{COMMAND_ID}"
 
 
-class Inbox:
-    """An input between recording parts."""
+class RecordingConnection:
+    """A `Connection` that keeps what is published on it."""
+
+    session_present = False
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, dict[str, Any]]] = []
+
+    async def publish(self, topic: str, payload: bytes, **_: object) -> None:
+        self.published.append((topic, json.loads(payload)))
+
+
+class Box:
+    """An input at which messages arrive as told."""
 
     def __init__(self) -> None:
         self.commands = RecordingCommands()
         self.queries = RecordingQueries()
         self.connection = RecordingConnection()
-        self.clock = FakeClock()
-        settings = Settings(log={"queue_timeout_s": 0.01})
-        self._input = MqttInput(self.commands, self.queries, TOPICS, settings, self.clock)
+        self.input = MqttInput(self.commands, self.queries, TOPICS, Settings(), FakeClock())
 
-    async def take(self, **changes: Any) -> None:
-        """Take a command to its acknowledgement."""
-        command, _ = self._input.subscriptions()
-        await command.handler(self.connection, incoming(**changes))
-
-
-def incoming(response_topic: str | None = None) -> Incoming:
-    envelope = {
-        "id": COMMAND_ID,
-        "name": "mute",
-        "actor": {"id": "parent-1", "role": "parent"},
-        "issued_at": "2026-11-22T10:00:00Z",
-    }
-    return Incoming(
-        topic=TOPICS.command("mute"),
-        payload=json.dumps(envelope).encode(),
-        qos=1,
-        retain=False,
-        response_topic=response_topic,
-        correlation_data=b"c",
-        content_type=None,
-    )
+    async def receive(self, topic: str, payload: bytes, **changes: Any) -> None:
+        """Let a message arrive; returns when it may be acknowledged."""
+        arrived: dict[str, Any] = {
+            "topic": topic,
+            "payload": payload,
+            "qos": 1,
+            "retain": False,
+            "response_topic": None,
+            "correlation_data": None,
+            "content_type": None,
+            **changes,
+        }
+        (subscription,) = (each for each in self.input.subscriptions() if each.matches(topic))
+        await subscription.handler(self.connection, Incoming(**arrived))
 
 
-async def test_the_result_is_published_before_the_command_is_acknowledged() -> None:
-    inbox = Inbox()
-    await inbox.take()
-    (published,) = inbox.connection.published
-    assert published.topic == RESULT
-    assert json.loads(published.payload)["status"] == "done"
+def message(name: str) -> bytes:
+    actor = {"id": "parent-1", "role": "parent"}
+    moment = "2026-11-22T10:00:00Z"
+    return json.dumps({"id": ID, "name": name, "actor": actor, "issued_at": moment}).encode()
 
 
-async def test_a_command_waits_for_a_card_that_does_not_keep_up_and_keeps_its_receipt() -> None:
-    inbox = Inbox()
-    inbox.commands.error = LogOverloaded(1, 1)
-    taking = asyncio.create_task(inbox.take())
-    while inbox.commands.begun < 3:
-        inbox.clock.advance(1)
-        await asyncio.sleep(0.01)
-    assert not taking.done()
-    inbox.commands.error = None
-    await asyncio.wait_for(taking, 10)
-    assert len(inbox.commands.executed) == 1
-    assert len(set(inbox.commands.received_ns)) == 1
+@pytest.mark.parametrize(
+    "payload", [message("mute"), message("other"), b'{"oops"', b"\xc1", b"x" * 70_000]
+)
+async def test_a_retained_command_is_refused_as_one_whatever_it_holds(payload: bytes) -> None:
+    box = Box()
+    await box.receive(TOPICS.command("mute"), payload, retain=True)
+    (refusal,) = box.commands.refused
+    assert refusal.rejection.code == "retained"
+    assert box.commands.executed == []
 
 
-async def test_a_reply_that_the_broker_refuses_does_not_bring_the_command_back() -> None:
-    inbox = Inbox()
-    inbox.connection.refused_topics = {RESULT}
-    await inbox.take(response_topic="cloud/replies")
-    (published,) = inbox.connection.published
-    assert (published.topic, published.correlation_data) == ("cloud/replies", b"c")
+async def test_a_retained_query_is_refused_and_not_asked() -> None:
+    box = Box()
+    await box.receive(TOPICS.query("get_bear_state"), message("get_bear_state"), retain=True)
+    ((topic, answer),) = box.connection.published
+    assert topic == f"teddy/v1/bear-001/answer/{ID}"
+    assert (answer["error"]["code"], answer["data"]) == ("retained", None)
+    assert box.queries.asked == []
 
 
-async def test_no_reply_goes_where_a_bear_listens() -> None:
-    inbox = Inbox()
-    await inbox.take(response_topic="teddy/v1/bear-002/command/mute")
-    assert [published.topic for published in inbox.connection.published] == [RESULT]
+@pytest.mark.parametrize("topic", [TOPICS.command("mute"), TOPICS.query("get_bear_state")])
+async def test_that_a_retained_message_is_taken_back_is_no_message(topic: str) -> None:
+    box = Box()
+    await box.receive(topic, b"", retain=True)
+    assert box.commands.refused == []
+    assert box.connection.published == []
+
+
+async def test_on_a_full_card_a_command_waits_with_the_broker_and_lets_others_run() -> None:
+    box = Box()
+    box.commands.error = LogFull(Path("/log"), 1)
+    waiting = asyncio.create_task(box.receive(TOPICS.command("mute"), message("mute")))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert box.commands.begun == 1
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_an_empty_command_that_is_not_retained_is_refused() -> None:
+    box = Box()
+    await box.receive(TOPICS.command("mute"), b"")
+    assert box.commands.refused[0].rejection.code == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "allowed"), [("cloud/replies", True), ("teddy/v1/bear-002/events", False)]
+)
+async def test_a_reply_goes_where_the_sender_wants_if_it_may(wanted: str, allowed: bool) -> None:
+    box = Box()
+    await box.receive(TOPICS.command("mute"), message("mute"), response_topic=wanted)
+    topics = [topic for topic, _ in box.connection.published]
+    assert topics == [f"teddy/v1/bear-001/result/{ID}", *[wanted] * allowed]
+
+
+def test_what_is_retained_for_the_bear_does_not_come_again_at_each_connect() -> None:
+    assert all(each.retained_once for each in Box().input.subscriptions())

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from teddy_edge.assembly import BackgroundAssembly
+from teddy_edge.background import BackgroundAssembly
 from teddy_edge.clock import Clock, SystemClock, new_id, rfc3339
 from teddy_edge.commands import CommandBus
 from teddy_edge.errors import CommandRejected, EnvelopeRejected

@@ -21,7 +21,8 @@
     ├── LinkError                 the MQTT connection
     │   ├── LinkLost              could not connect, or the connection ended
     │   │   └── LinkOverrun       more came than may be held; the rest comes anew
-    │   └── LinkRefused           the broker answered with a failure code, or would
+    │   └── LinkRefused           the broker answered with a failure code
+    │       └── PacketTooLarge    it had said that it takes no packet of this size
     ├── WireError                 a payload that is not what the wire contract says
     ├── PinsUnavailable           the GPIO pins cannot be used
     ├── ServiceClosed             the library is used before `initialize` or after `close`
@@ -257,13 +258,23 @@ class LinkOverrun(LinkLost):
 
 
 class LinkRefused(LinkError):
-    """The broker answered with a failure code, or had said that it takes no such packet."""
+    """The broker answered a publish or a subscribe with a failure code."""
 
     def __init__(self, operation: str, topic: str, reason: str) -> None:
         self.operation = operation
         self.topic = topic
         self.reason = reason
         super().__init__(f"the broker refused to {operation} {topic}: {reason}")
+
+
+class PacketTooLarge(LinkRefused):
+    """A publish was not sent: the broker had said that it takes no packet of this size."""
+
+    def __init__(self, topic: str, packet_bytes: int, packet_bytes_max: int) -> None:
+        self.packet_bytes = packet_bytes
+        self.packet_bytes_max = packet_bytes_max
+        reason = f"{packet_bytes} bytes are over its limit of {packet_bytes_max}"
+        super().__init__("publish to", topic, reason)
 
 
 class WireError(TeddyEdgeError):

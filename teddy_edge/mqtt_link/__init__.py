@@ -6,8 +6,8 @@ jittered back-off when the connection ends. What it promises:
 - A handler's normal return is the acknowledgement (PUBACK). A handler that did not return, because
   the power went or the connection ended, gets its message again on a later connection. An
   acknowledgement never reaches a later connection: packet ids are used again there.
-- `publish` returns after a PUBACK that says yes; a no is `LinkRefused`, and so is a packet that the
-  broker said it does not take; all else is `LinkLost`.
+- `publish` returns after a PUBACK that says yes; a no is `LinkRefused`, all else `LinkLost`. What
+  the broker had said to be too large for it is not sent: `PacketTooLarge`.
 - At most `receive_maximum` handlers of a subscription run, and as many publishes are in flight.
   While that many messages are held the socket is not read, unless an answer of the broker is
   awaited, which stands behind them. What a broker sends beyond `held_bytes_max` is left to it

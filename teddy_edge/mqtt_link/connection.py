@@ -27,7 +27,7 @@ from paho.mqtt.client import (
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from teddy_edge.errors import LinkError, LinkLost, LinkOverrun, LinkRefused
+from teddy_edge.errors import LinkError, LinkLost, LinkOverrun, LinkRefused, PacketTooLarge
 from teddy_edge.mqtt_link.client import (
     Filter,
     Incoming,
@@ -146,8 +146,7 @@ class OneConnection:
         """Publish and wait for the PUBACK; with QoS 0, until it is written."""
         properties = publish_properties(correlation_data, content_type)
         if (size := packet_bytes(topic, payload, properties)) > self._packet_bytes_max:
-            limit = f"{size} bytes are over its limit of {self._packet_bytes_max}"
-            raise LinkRefused("publish to", topic, limit)
+            raise PacketTooLarge(topic, size, self._packet_bytes_max)
         async with self._window:
             with self._awaiting_an_answer():
                 info = self._paho.publish(topic, payload, qos, retain, properties)

@@ -15,11 +15,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from teddy_edge.errors import LogBehindCloud
+from teddy_edge.errors import LogBehindCloud, PacketTooLarge
 from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.mqtt_link import Connection, Incoming
 from teddy_edge.settings import SyncSettings
-from teddy_edge.sync.wire import CONTENT_TYPE, batch_of, encode_batch
+from teddy_edge.sync.wire import CONTENT_TYPE, EventBatch, batch_of, encode_batch
 from teddy_edge.topics import Topics
 
 logger = logging.getLogger("teddy_edge.sync")
@@ -128,10 +128,21 @@ class Uplink:
             window.read_seq = last_seq
             return
         batch = batch_of(self._log.epoch, stored, window.sent_seq)
-        await connection.publish(
-            self._topics.events, encode_batch(batch), content_type=CONTENT_TYPE
-        )
+        while not await self._is_taken(connection, batch):
+            stored = stored[: len(batch.records) // 2]
+            batch = batch_of(self._log.epoch, stored, window.sent_seq)
         window.sent(batch.last_seq)
+
+    async def _is_taken(self, connection: Connection, batch: EventBatch) -> bool:
+        """Publish a batch; false where it is too large for the broker and a part of it may do."""
+        payload = encode_batch(batch)
+        try:
+            await connection.publish(self._topics.events, payload, content_type=CONTENT_TYPE)
+        except PacketTooLarge:
+            if len(batch.records) == 1:
+                raise
+            return False
+        return True
 
 
 class _Unconfirmed(NamedTuple):

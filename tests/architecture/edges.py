@@ -40,6 +40,7 @@ COMPOSERS = frozenset(
     {
         "app",
         "assembly",
+        "background",
         "cli",
         "cli_actions",
         "cli_log",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -67,8 +68,9 @@ class Bear:
             sessions={"uplink": self.uplink.run},
         )
 
-    async def append(self, count: int) -> None:
-        await asyncio.gather(*[self.log.append([Entry(5, b"body")]) for _ in range(count)])
+    async def append(self, count: int, random_bytes: int = 0) -> None:
+        bodies = [os.urandom(random_bytes) or b"body" for _ in range(count)]
+        await asyncio.gather(*[self.log.append([Entry(5, body)]) for body in bodies])
 
     async def confirmed(self, seq: int) -> None:
         async with asyncio.timeout(10):
@@ -193,3 +195,14 @@ async def test_events_recorded_without_a_broker_go_up_in_order_when_it_is_back(
             listening = asyncio.create_task(again.listen())
             assert (await again.has(2))[:2] == [[2, 3, 4], [5]]
             listening.cancel()
+
+
+async def test_a_batch_too_large_for_the_broker_goes_in_parts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that is too large as a whole would end every connection, and nothing would go up."""
+    with Mosquitto(tmp_path / "small", lines=["max_packet_size 2000"]) as small:
+        async with running(tmp_path, small) as (bear, cloud):
+            await bear.append(3, random_bytes=700)
+            assert await cloud.has(2) == [[1], [2, 3]]
+    assert "over its limit" not in caplog.text, "no connection ended"

@@ -40,6 +40,7 @@ from teddy_edge.projections import (
     standard_projections,
 )
 from teddy_edge.queries import QueryBus, QueryPolicy, StandardPolicy, register_queries
+from teddy_edge.queries.warm_up import likely_queries
 from teddy_edge.security import SenderPolicy
 from teddy_edge.settings import Settings
 
@@ -119,6 +120,8 @@ async def assembled(
             lambda: health(assembly),
             incomplete_because,
         )
+        likely = await likely_queries(read_models.get, clock, settings.queries.warm_up_children_max)
+        await queries.warm_up(likely)
         yield assembly
 
 

@@ -140,6 +140,7 @@ class QuerySettings(Section):
     parent_children_ttl_s: float = Field(15 * 60, ge=0, le=7 * 24 * 3600)
     safety_report_ttl_s: float = Field(60 * 60, ge=0, le=7 * 24 * 3600)
     analytics_ttl_s: float = Field(120 * 60, ge=0, le=7 * 24 * 3600)
+    warm_up_children_max: int = Field(100, ge=0, le=10_000)
     expensive_per_minute: int = Field(60, ge=1, le=100_000)
 
 

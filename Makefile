@@ -3,7 +3,7 @@ export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.venv/bin:$(PATH)
 playground := python -m teddy_edge.fleet.playground
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run broker-stop broker-start test fuzz check format lock clean
+.PHONY: help setup run broker-stop broker-start test torture bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,16 @@ test: setup ## run the tests; `make test ARGS="-k uplink"` runs some
 
 fuzz: setup ## put millions of cases through the log's decoders; `ARGS="--cases 1000"`
 	@python -m benchmarks.fuzz $(ARGS)
+
+torture: setup ## kill the log's writer 2,000 times, and fail every storage call of the daemon
+	@KILLS=2000 FAULT_POINTS=1000 FAULT_TIME_S=3600 python -m pytest -s -o faulthandler_timeout=7200 \
+		tests/eventlog/test_kill.py tests/faults $(ARGS)
+
+bench: setup ## measure; `ARGS="--device vda"` counts the device's bytes too (nobody else writing)
+	@mkdir -p .run/bench
+	@python -m benchmarks.appends .run/bench
+	@python -m benchmarks.history .run/bench
+	@python -m benchmarks.queries .run/bench $(ARGS)
 
 check: setup ## lint, formatting and types
 	ruff check

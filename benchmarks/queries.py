@@ -1,6 +1,6 @@
 """Commands, queries and rebuilds, in one run, beside the `eventsourcing` library.
 
-    python benchmarks/queries.py DIRECTORY [PYTHON]
+    python -m benchmarks.queries DIRECTORY [--python PYTHON] [--device DEVICE]
 
 PYTHON is the interpreter of a virtual environment of its own that has `eventsourcing` installed
 (python -m venv VENV && VENV/bin/pip install eventsourcing). Without it that comparison is left out.
@@ -8,34 +8,41 @@ PYTHON is the interpreter of a virtual environment of its own that has `eventsou
 What is measured: commands through the whole bus, 64 producers that each wait until their command is
 on the card; queries one after another through the query bus; rebuilds from the log to rows on the
 card; `eventsourcing` reading the same number of events of the same size from its SQLite recorder
-and applying them to aggregates in memory, which writes nothing. Bytes written are the growth of the
-files of the log and of the read models, for each event; a row that is written again over itself is
-not seen in it.
+and applying them to aggregates in memory, which writes nothing.
+
+What the card is written: commands at a steady pace, one by one, as a bear has them, with the window
+of the read models as it is set. With DEVICE (as in /sys/block, and nobody else writing to it) the
+bytes that it counted for each event; without, that line is left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import itertools
+import os
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.appends import counters
 from teddy_edge.assembly import Assembly, assembled
 from teddy_edge.clock import NS_PER_S, SystemClock, new_id, rfc3339
 from teddy_edge.messages import Actor, CommandEnvelope, Origin, QueryEnvelope
 from teddy_edge.settings import CommandSettings, QuerySettings, Settings
+from teddy_edge.supervision import run_until_one_ends
 
 CHILDREN = (10, 1000, 10_000)
 COMMANDS = 6000
 PRODUCERS = 64
 QUERIES = 300
 REBUILDS = 3
+PACED = 200
+PACE_S = 0.05
 DEVICE = Actor(id="benchmark", role="device")
 CLOCK = SystemClock()
 NOW_NS = CLOCK.wall_ns()
@@ -142,8 +149,28 @@ def report(what: str, took_ms: list[float]) -> None:
     print(f"  {what:42}{rate:10,.0f} /s   median {median_ms:7.3f} ms   p99 {p99_ms:7.3f} ms")
 
 
-def used_bytes(directory: Path) -> int:
-    return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())
+async def wear(directory: Path, device: str) -> None:
+    """Print what a steady pace of commands writes to the device."""
+    settings = Settings(data_directory=directory)
+    async with assembled(settings, CLOCK) as bear:
+        (child,) = await send(bear, [registration(0)])
+        stop = asyncio.Event()
+        working = asyncio.create_task(run_until_one_ends(bear.work(), stop))
+        await asyncio.sleep(2 * settings.projections.write_window_s)
+        os.sync()
+        before, first_seq = counters(device), bear.log.last_seq
+        for _ in range(PACED):
+            await send(bear, [violation(child["child_id"])])
+            await asyncio.sleep(PACE_S)
+        await asyncio.sleep(2 * settings.projections.write_window_s)
+        os.sync()
+        after, events = counters(device), bear.log.last_seq - first_seq
+        stop.set()
+        await working
+    written_bytes, flushes = (late - early for late, early in zip(after, before, strict=True))
+    print(f"\n{1 / PACE_S:.0f} commands/s for {PACED * PACE_S:.0f} s, {events} events")
+    print(f"  {'device bytes an event, rows included':42}{written_bytes / events:10,.0f}")
+    print(f"  {'flushes an event, rows included':42}{flushes / events:10.2f}")
 
 
 async def with_children(directory: Path, count: int, python: str | None) -> None:
@@ -179,9 +206,6 @@ async def with_children(directory: Path, count: int, python: str | None) -> None
             rates.append(bear.log.last_seq / (time.perf_counter() - begin_s))
         print(f"  {'rebuild, median':42}{statistics.median(rates):10,.0f} events/s")
         last_seq = bear.log.last_seq
-    in_log, in_rows = (used_bytes(directory / part) for part in ("log", "read-models"))
-    print(f"  {'log bytes an event':42}{in_log / last_seq:10,.0f}")
-    print(f"  {'read model bytes an event':42}{in_rows / last_seq:10,.0f}")
     compare(directory / "eventsourcing.db", last_seq, count, python)
 
 
@@ -200,13 +224,20 @@ def compare(database: Path, events: int, children: int, python: str | None) -> N
 
 def main() -> None:
     """Print everything."""
-    directory = Path(sys.argv[1]) / "queries"
-    python = sys.argv[2] if len(sys.argv) > 2 else None
+    parser = argparse.ArgumentParser(description="Measure commands, queries and rebuilds.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--python", help="an interpreter that has eventsourcing")
+    parser.add_argument("--device", help="the block device that holds the directory")
+    given = parser.parse_args()
+    directory = given.directory / "queries"
     begin_s = time.perf_counter()
     for count in CHILDREN:
         shutil.rmtree(directory, ignore_errors=True)
-        asyncio.run(with_children(directory, count, python))
+        asyncio.run(with_children(directory, count, given.python))
     shutil.rmtree(directory, ignore_errors=True)
+    if given.device:
+        asyncio.run(wear(directory, given.device))
+        shutil.rmtree(directory, ignore_errors=True)
     print(f"\n{time.perf_counter() - begin_s:.0f} s in all")
 
 

@@ -20,7 +20,7 @@ from random import Random
 from teddy_edge.eventlog import Entry, EventLog, StoredRecord
 from teddy_edge.settings import LogSettings
 
-KILLS = int(os.environ.get("TEDDY_EDGE_TEST_KILLS", "200"))
+KILLS = int(os.environ.get("KILLS", "200"))
 PRODUCERS = 8
 SETTINGS = LogSettings(segment_bytes_max=100_000, allocation_bytes=16 * 1024)
 TOLD = struct.Struct("<IHH")

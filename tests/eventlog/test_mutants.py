@@ -125,8 +125,8 @@ MUTANTS = [
     Mutant(
         "drop a commit with a damaged record, although the next one proves it",
         "frame.py",
-        "return self.seq if self.is_seal else self.seq - self.position - 1",
-        "return self.seq if self.is_seal else 0",
+        "return self.seq - self.position - 1 if self.is_record else self.seq",
+        "return 0 if self.is_record else self.seq",
         "test_damage.py: last_commit",
     ),
     Mutant(
@@ -141,8 +141,8 @@ MUTANTS = [
     Mutant(
         "forget the number of a last record that is damaged",
         "segment.py",
-        "            self.last_seq, self.chain, self.end_bytes = frame.seq,",
-        "            _, self.chain, self.end_bytes = frame.seq,",
+        "        self.last_seq, self.chain, self.end_bytes = frame.seq,",
+        "        _, self.chain, self.end_bytes = frame.seq,",
         "test_damage.py: spoilt_block or cut_at",
     ),
     Mutant(

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from teddy_edge.errors import EXIT_IO
+from tests.acceptance.bear import EMMA
 from tests.faults.bears import Told, bear_in, check_next_start, run
 
 CARD_BYTES = 256 * 1024
@@ -20,6 +21,7 @@ PAGE_BYTES = 4096
 FREE_PAGES = (0, 1, 2, 3)
 """How much room is left: the last write before it is gone is a short one."""
 PRESSES = 40
+RESERVE_BYTES = 32 * 1024
 
 
 @contextmanager
@@ -70,6 +72,7 @@ def test_a_card_that_fills_up_loses_nothing_and_once_freed_goes_on(tmp_path: Pat
                 directory,
                 TEDDY_EDGE_LOG__SEGMENT_BYTES_MAX="8192",
                 TEDDY_EDGE_LOG__ALLOCATION_BYTES="6000",
+                TEDDY_EDGE_LOG__RESERVE_BYTES="0",
             ) as bear,
         ):
             log = bear.data_directory / "log"
@@ -86,3 +89,29 @@ def test_a_card_that_fills_up_loses_nothing_and_once_freed_goes_on(tmp_path: Pat
     print(f"{len(FREE_PAGES)} full cards, exit codes {dict(codes)}")
     assert codes[EXIT_IO] > 0
     assert set(codes) <= {0, EXIT_IO}
+
+
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_a_full_card_still_takes_what_is_essential_and_the_bear_goes_on(tmp_path: Path) -> None:
+    reserve = {"TEDDY_EDGE_LOG__RESERVE_BYTES": str(RESERVE_BYTES)}
+    with small_card(tmp_path / "data" / "log"), bear_in(tmp_path, **reserve) as bear:
+        bear.start()
+        registered = bear.client.command("register_child", {"data": EMMA})
+        bear.stop()
+        filler = fill(bear.data_directory / "log", 0)
+        bear.start()
+        assert bear.client.press("belly").status == 503
+        violation = {
+            "child_id": registered.body["data"]["child_id"],
+            "violation_type": "stranger",
+            "severity": "high",
+        }
+        reported = bear.client.command("report_safety_violation", {"data": violation})
+        assert reported.ok, reported.body
+        assert bear.client.press("belly").status == 503
+        assert bear.stop() == 0
+        filler.unlink()
+        bear.start()
+        assert bear.client.press("belly").ok
+        assert len(bear.events_of("safety_violation_reported")) == 1
+        assert bear.stop() == 0

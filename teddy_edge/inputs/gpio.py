@@ -203,7 +203,7 @@ def _lgpio_factory() -> Any:
     except ImportError as error:
         raise PinsUnavailable(
             "the GPIO library lgpio is not installed: on a Raspberry Pi install "
-            "teddy-edge[pi] or Debian's python3-lgpio; elsewhere start with --simulate"
+            "teddy-edge[pi] or Raspberry Pi OS's python3-lgpio; elsewhere start with --simulate"
         ) from error
     pins = importlib.import_module("gpiozero.pins.lgpio")
     try:

@@ -22,8 +22,8 @@ from teddy_edge.errors import (
     EXIT_OK,
     EXIT_SOFTWARE,
     LogFormatUnsupported,
-    LogFull,
     LogLocked,
+    LogOverloaded,
     LogPoisoned,
     PinsUnavailable,
     SettingsError,
@@ -126,7 +126,7 @@ async def _note_start(journal: Journal) -> None:
     """Record the start; on a full card, which keeps room for what is essential, only say it."""
     try:
         await journal.note(BearStarted(version=__version__), BEAR_STREAM)
-    except LogFull as error:
+    except LogOverloaded as error:
         logger.warning("the start is not recorded: %s", error)
 
 

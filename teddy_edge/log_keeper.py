@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from teddy_edge.clock import NS_PER_S, Clock, Trust
+from teddy_edge.errors import LogOverloaded
 from teddy_edge.eventlog import EventLog, LostRange, Policy, StoredRecord, untold
 from teddy_edge.events import DataClass, decode_record
 from teddy_edge.settings import LogSettings
@@ -101,7 +102,10 @@ class LogKeeper:
     async def run(self) -> None:
         """Keep for ever."""
         while True:
-            await self.keep()
+            try:
+                await self.keep()
+            except LogOverloaded as error:
+                logger.warning("nothing is kept in order now", extra={"reason": str(error)})
             await asyncio.sleep(self._settings.retention_interval_s)
 
     async def keep(self) -> None:

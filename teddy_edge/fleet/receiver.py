@@ -100,7 +100,7 @@ class Receiver:
 
 def _new_records(batch: EventBatch, stored: Position | None) -> Sequence[WireRecord]:
     """Leave out what is stored, and check that it is the same as what came."""
-    if stored is None or stored.seq < batch.first_seq - 1:
+    if stored is None or stored.seq < batch.first_seq - 1 or not batch.chain_before:
         return batch.records
     known = stored.seq + 1 - batch.first_seq
     dataclasses.replace(

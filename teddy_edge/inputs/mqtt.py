@@ -13,12 +13,19 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from teddy_edge.clock import Clock
-from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, LogOverloaded
+from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, LogFull, LogOverloaded
 from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
 from teddy_edge.inputs.ports import Commands, Queries
-from teddy_edge.messages import Answer, CommandEnvelope, Origin, QueryEnvelope, Result
+from teddy_edge.messages import (
+    Answer,
+    CommandEnvelope,
+    ErrorDetail,
+    Origin,
+    QueryEnvelope,
+    Result,
+)
 from teddy_edge.mqtt_link import Connection, Incoming, Subscription
-from teddy_edge.settings import Settings
+from teddy_edge.settings import CommandSettings, Settings
 from teddy_edge.topics import Topics, last_level
 
 logger = logging.getLogger("teddy_edge.inputs.mqtt")
@@ -67,6 +74,8 @@ class MqttInput:
         while True:
             try:
                 return await self._execute(incoming, received_ns)
+            except LogFull as error:
+                return _no_room_for(incoming, error, self._bear, self._limits)
             except LogOverloaded as error:
                 logger.warning("the card takes no command", extra={"reason": str(error)})
                 await asyncio.sleep(self._retry_s)
@@ -122,6 +131,28 @@ class MqttInput:
                 )
             except LinkRefused as error:
                 logger.warning("a reply was refused", extra={"reason": error.reason})
+
+
+def _no_room_for(incoming: Incoming, error: LogFull, bear: str, limits: CommandSettings) -> Result:
+    """Refuse without a record, for which there is no room; the id may come again.
+
+    Held back, such commands would take every place of what is essential.
+    """
+    name, command_id, correlation_id = last_level(incoming.topic), None, None
+    try:
+        envelope = read_command(incoming.payload, name, bear, limits)
+    except EnvelopeRejected as rejection:
+        command_id, correlation_id = rejection.message_id, rejection.correlation_id
+    else:
+        command_id, correlation_id = envelope.id, envelope.correlation_id
+    return Result(
+        command_id=command_id,
+        name=name,
+        status="rejected",
+        seq=0,
+        error=ErrorDetail(code="card_full", message=str(error)),
+        correlation_id=correlation_id,
+    )
 
 
 def _clears_a_topic(incoming: Incoming) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from teddy_edge.clock import NS_PER_S, Clock
 from teddy_edge.errors import ReadModelError
 from teddy_edge.eventlog import EventLog, StoredRecord
 from teddy_edge.events import decode_record
+from teddy_edge.projections.change import Change, Recent
 from teddy_edge.projections.rows import Projection, Row
 from teddy_edge.projections.store import RowsInMemory, RowStore
 from teddy_edge.settings import ProjectionSettings
@@ -18,59 +19,9 @@ from teddy_edge.settings import ProjectionSettings
 logger = logging.getLogger("teddy_edge.projections")
 
 READ_BYTES_MAX = 1024 * 1024
-RECENT_ROWS_MAX = 4096
+REDUCED = "the read models were built after retention: what is older is with the cloud alone"
 FAULTS_MAX = 2
 """Faults of the store after which the rows stay in memory until the next start."""
-
-
-class _Recent:
-    """The rows that one catch-up met: each is asked of the store's thread once.
-
-    One that begins with no rows at all need not ask for a row that it has not put.
-    """
-
-    def __init__(self, get: Callable[[str], Awaitable[Row | None]], *, begins_empty: bool) -> None:
-        self._get = get
-        self._rows: dict[str, Row | None] = {}
-        self._present: set[str] | None = set() if begins_empty else None
-
-    async def get(self, key: str) -> Row | None:
-        """Give a row."""
-        if key in self._rows:
-            return self._rows[key]
-        if self._present is not None and key not in self._present:
-            return None
-        row = await self._get(key)
-        self._keep({key: row})
-        return row
-
-    def put(self, rows: Mapping[str, Row]) -> None:
-        """Take up changed rows."""
-        if self._present is not None:
-            self._present.update(rows)
-        self._keep(rows)
-
-    def _keep(self, rows: Mapping[str, Row | None]) -> None:
-        """Remember rows; at the limit all others are forgotten."""
-        if len(self._rows) + len(rows) > RECENT_ROWS_MAX:
-            self._rows.clear()
-        self._rows.update(rows)
-
-
-class _Change:
-    """The rows as one batch of records leaves them; nothing is seen of it before it is whole."""
-
-    def __init__(self, get: Callable[[str], Awaitable[Row | None]]) -> None:
-        self._get = get
-        self.rows: dict[str, Row] = {}
-
-    async def get(self, key: str) -> Row | None:
-        """See `Rows`."""
-        return self.rows[key] if key in self.rows else await self._get(key)
-
-    def put(self, key: str, row: Row) -> None:
-        """See `Rows`."""
-        self.rows[key] = row
 
 
 class ChildProjectionManager:
@@ -96,7 +47,9 @@ class ChildProjectionManager:
         self._catching_up = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._rebuilding = asyncio.Lock()
+        self._mending: asyncio.Task[None] | None = None
         self._faults = 0
+        self._is_whole = True
         self.position = 0
         self.lacking: str | None = None
         """Why the rows may be fewer than the log's records make; None where they are not."""
@@ -113,6 +66,7 @@ class ChildProjectionManager:
         if has_rows and not self._continues(at):
             await self._start_afresh("they are of another log, or of another version")
             at = {}
+        self._is_whole = bool(at.get("whole", self._log.whole_from_seq <= 1))
         self.position = self._written_position = int(at.get("seq", 0))
         await self._catch_up(write=True)
 
@@ -136,8 +90,13 @@ class ChildProjectionManager:
 
     async def keys(self, prefix: str) -> list[str]:
         """Give the keys of all rows that begin so, sorted."""
+        store = self._store
         unwritten = set(self._unwritten)
-        present = unwritten.union(await self._store.keys())
+        try:
+            present = unwritten.union(await self._store.keys())
+        except ReadModelError as error:
+            await self._mend(store, error)
+            return await self.keys(prefix)
         return sorted(key for key in present if key.startswith(prefix))
 
     def age_s(self) -> float:
@@ -176,6 +135,7 @@ class ChildProjectionManager:
         fresh = ChildProjectionManager(
             self._log, self._store.sibling(), self._projections, self._settings, self._clock
         )
+        fresh._is_whole = self._log.whole_from_seq <= 1
         fresh.listen(lambda _: progress(fresh.position, self._log.last_seq) if progress else None)
         async with self._rebuilding, contextlib.AsyncExitStack() as giving_up:
             giving_up.push_async_callback(fresh._store.close)
@@ -185,11 +145,19 @@ class ChildProjectionManager:
                 await fresh._follow(write=True)
                 giving_up.pop_all()
                 await fresh._store.close()
-                changed = {*self._unwritten, *await self._store.keys()}
+                changed = {*self._unwritten, *await self._readable_keys()}
                 await asyncio.shield(self._take_over(fresh.position))
                 changed.update(await self._store.keys())
         for listener in self._listeners:
             listener(changed)
+
+    async def _readable_keys(self) -> list[str]:
+        """Give the keys of rows that are about to be replaced, damaged or not."""
+        try:
+            return await self._store.keys()
+        except ReadModelError as error:
+            logger.warning("damaged read models are replaced", extra={"reason": error.what})
+            return []
 
     async def _take_over(self, position: int) -> None:
         """Stand at the new rows' position before they are in place: reads queue up behind them.
@@ -198,10 +166,14 @@ class ChildProjectionManager:
         """
         self._unwritten = {}
         self.position = self._written_position = position
+        self._is_whole = self._log.whole_from_seq <= 1
+        self._say_what_is_lacking()
         await self._store.replace_with_sibling()
 
     async def close(self) -> None:
         """Write what changed and close the store; what cannot be written is built anew later."""
+        if self._mending is not None:
+            await asyncio.wait([self._mending])
         try:
             await self._write()
         except ReadModelError as error:
@@ -210,26 +182,40 @@ class ChildProjectionManager:
             await self._store.close()
 
     async def _mend(self, store: RowStore, error: ReadModelError) -> None:
-        """Build all rows anew after a fault, unless somebody has done so since."""
+        """Build all rows anew after a fault, unless somebody has done so since.
+
+        It is done in a task of its own: whoever met the fault may be cancelled, half a mend must
+        not stay.
+        """
+        if self._mending is None or self._mending.done():
+            self._mending = asyncio.create_task(self._mend_now(store, error.what), name="mend")
+        await asyncio.shield(self._mending)
+
+    async def _mend_now(self, store: RowStore, reason: str) -> None:
         async with self._catching_up:
-            if store is self._store:
-                await self._start_afresh(error.what)
-                await self._follow(write=False)
+            while store is self._store:
+                await self._start_afresh(reason)
+                try:
+                    await self._follow(write=False)
+                except ReadModelError as error:
+                    store, reason = self._store, error.what
 
     async def _start_afresh(self, reason: str) -> None:
         """Throw all rows away; a store that had a fault before is given up for the memory."""
         logger.warning("read models are built anew", extra={"reason": reason})
         self.lacking = "the read models are being built anew"
         async with self._writing:
-            given_up, self._store = self._store, self._next_store()
-            await given_up.close()
-            try:
-                await self._store.discard()
-            except ReadModelError as error:
-                logger.warning("read models stay in memory", extra={"reason": error.what})
-                self._store = RowsInMemory()
             self._unwritten = {}
             self.position = self._written_position = 0
+            self._is_whole = self._log.whole_from_seq <= 1
+            await self._store.close()
+            following = self._next_store()
+            try:
+                await following.discard()
+            except ReadModelError as error:
+                logger.warning("read models stay in memory", extra={"reason": error.what})
+                following = RowsInMemory()
+            self._store = following
 
     def _next_store(self) -> RowStore:
         self._faults += 1
@@ -240,24 +226,33 @@ class ChildProjectionManager:
         seq = at.get("seq")
         if not isinstance(seq, int) or not 0 < seq <= self._log.last_seq:
             return False
-        return at == self._position_row(seq)
+        return {**at, "whole": None} == {**self._position_row(seq), "whole": None}
 
     def _position_row(self, seq: int) -> Row:
         versions = {projection.name: projection.version for projection in self._projections}
-        return {"seq": seq, "epoch": self._log.epoch.bytes, "versions": versions}
+        return {
+            "seq": seq,
+            "epoch": self._log.epoch.bytes,
+            "versions": versions,
+            "whole": self._is_whole,
+        }
 
     async def _catch_up(self, *, write: bool = False) -> None:
         """Include what the log holds now, and no more: whoever waits for it has a turn then."""
-        async with self._catching_up:
-            try:
+        store = self._store
+        try:
+            async with self._catching_up:
+                store = self._store
                 await self._follow(write=write)
-            except ReadModelError as error:
-                await self._start_afresh(error.what)
-                await self._follow(write=False)
+        except ReadModelError as error:
+            await self._mend(store, error)
+
+    def _say_what_is_lacking(self) -> None:
+        self.lacking = None if self._is_whole else REDUCED
 
     async def _follow(self, *, write: bool) -> None:
         last_seq = self._log.last_seq
-        recent = _Recent(self._get, begins_empty=self.position == 0)
+        recent = Recent(self._get, begins_empty=self.position == 0)
         if self.position < last_seq:
             self._behind_since_ns = self._clock.monotonic_ns()
         while self.position < last_seq:
@@ -271,14 +266,14 @@ class ChildProjectionManager:
             if write:
                 await self._write()
         self._behind_since_ns = None
-        self.lacking = None
+        self._say_what_is_lacking()
 
-    async def _include(self, batch: Sequence[StoredRecord], last_seq: int, recent: _Recent) -> None:
+    async def _include(self, batch: Sequence[StoredRecord], last_seq: int, recent: Recent) -> None:
         """Apply a batch; the rows and the position change together, seen from the event loop.
 
         An empty batch says that the records up to `last_seq` are lost.
         """
-        change = _Change(recent.get)
+        change = Change(recent.get)
         for stored in batch:
             record = decode_record(stored.seq, stored.data_class, stored.body)
             for projection in self._projections:

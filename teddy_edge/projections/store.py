@@ -267,13 +267,18 @@ class ReadModelStore:
             shutil.rmtree(self._directory)
         self._open()
 
+    def _opened(self) -> Any:
+        if self._cache is None:
+            raise ReadModelError(self._directory, "they are closed")
+        return self._cache
+
     def _close(self) -> None:
         if self._cache is not None:
             self._cache.close()
             self._cache = None
 
     def _get(self, key: str) -> Row | None:
-        value = self._cache.get(key)
+        value = self._opened().get(key)
         if value is None:
             return None
         row = msgpack.unpackb(value)
@@ -282,10 +287,10 @@ class ReadModelStore:
         return row
 
     def _keys(self) -> list[str]:
-        return [key for key in self._cache if key != POSITION_KEY]
+        return [key for key in self._opened() if key != POSITION_KEY]
 
     def _write(self, rows: Mapping[str, Row], position: Row) -> None:
-        with self._cache.transact():
+        with self._opened().transact():
             for key, row in rows.items():
                 self._cache.set(key, self._pack(key, row))
             self._cache.set(POSITION_KEY, msgpack.packb(position))

@@ -114,10 +114,10 @@ class QueryBus:
         """
         warmed = 0
         for envelope in envelopes:
-            handler, query = self._query(envelope)
             try:
+                handler, query = self._query(envelope)
                 await self._fresh(envelope, handler, query, self.cache.key(envelope))
-            except QueryRejected:
+            except CommandRejected:
                 continue
             warmed += 1
         return warmed

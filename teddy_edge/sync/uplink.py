@@ -70,10 +70,17 @@ class Uplink:
             return
         if confirmation.seq > self._cursor.seq:
             async with self._moving:
-                await asyncio.to_thread(self._cursor.move, confirmation.seq)
+                await self._move(confirmation.seq)
             self._changed.set()
         if confirmation.seq > last_seq:
             raise LogBehindCloud(last_seq, confirmation.seq)
+
+    async def _move(self, seq: int) -> None:
+        """Move the cursor; where the card does not take it, what was confirmed goes out again."""
+        try:
+            await asyncio.to_thread(self._cursor.move, seq)
+        except OSError as error:
+            logger.warning("a confirmation is not kept", extra={"seq": seq, "reason": str(error)})
 
     async def run(self, connection: Connection) -> None:
         """Send for as long as the connection lives."""

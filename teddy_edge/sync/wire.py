@@ -92,7 +92,7 @@ def batch_of(epoch: UUID, stored: Sequence[StoredRecord], after_seq: int) -> Eve
         chain_before=stored[0].chain_before,
         chain_after=stored[-1].chain,
         records=[WireRecord(record.seq, record.data_class, record.body) for record in stored],
-        lost_before=stored[0].seq - after_seq - 1,
+        lost_before=max(stored[0].seq - after_seq - 1, int(not stored[0].chain_before)),
     )
 
 

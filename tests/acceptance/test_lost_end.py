@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 
 from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.events import ButtonPressed, Cause, encode_event
 from teddy_edge.fleet.broker import Mosquitto
-from teddy_edge.settings import LogSettings
+from teddy_edge.fleet.receiver import Receiver
+from teddy_edge.fleet.sinks import SqliteSink
+from teddy_edge.settings import BrokerSettings, LogSettings
 from teddy_edge.testing import FakeClock
 from tests.acceptance.bear import Bear
 from tests.acceptance.cloud import TOPICS, cloud_at
@@ -55,3 +59,27 @@ async def test_a_log_that_ends_in_a_hole_starts(tmp_path: Path, broker: Mosquitt
         bear.start()
         assert bear.client.press("belly").ok
         assert bear.stop() == 0
+
+
+async def test_the_real_receiver_stores_what_comes_behind_a_lost_end(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    with contextlib.closing(SqliteSink(tmp_path / "fleet.db")) as sink:
+        receiving = asyncio.create_task(Receiver(sink).link(BrokerSettings(port=broker.port)).run())
+        with Bear(tmp_path, broker.port, TEDDY_EDGE_BUTTONS__DEBOUNCE_S="0") as bear:
+            bear.start()
+            for _ in range(5):
+                assert (await asyncio.to_thread(bear.client.press, "belly")).ok
+            last_seq = bear.client.status().body["log"]["last_seq"]
+            await asyncio.to_thread(bear.wait_until, "log.confirmed_seq", last_seq)
+            bear.stop()
+            (segment,) = (tmp_path / "data" / "log").glob("*.log")
+            segment.write_bytes(segment.read_bytes()[: segment.stat().st_size // 2])
+
+            bear.start()
+            for _ in range(5):
+                assert (await asyncio.to_thread(bear.client.press, "belly")).ok
+            last_seq = bear.client.status().body["log"]["last_seq"]
+            await asyncio.to_thread(bear.wait_until, "log.confirmed_seq", last_seq)
+        receiving.cancel()
+        await asyncio.gather(receiving, return_exceptions=True)

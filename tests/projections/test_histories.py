@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from teddy_edge.eventlog import EventLog, StoredRecord
 from teddy_edge.events import ButtonPressed, Cause, encode_event
-from teddy_edge.projections import ChildProjectionManager, ReadModelStore, runner
+from teddy_edge.projections import ChildProjectionManager, ReadModelStore, change
 from teddy_edge.testing import FakeClock
 from tests.commands.box import open_box
 from tests.projections.histories import Player, fill, histories
@@ -151,6 +151,7 @@ async def test_rows_go_on_beyond_numbers_that_are_lost_at_the_end_of_the_log(
 class EndlessLog:
     """Has one more record whenever it is read."""
 
+    whole_from_seq = 1
     epoch = UUID(int=1)
     last_seq = 10
 
@@ -178,7 +179,7 @@ async def test_a_catch_up_that_forgets_rows_gives_the_same_ones(
     async with open_box(tmp_path / "log") as box:
         await fill(box.log, box, 15)
         expected = await anew(box.log, tmp_path / "anew-1")
-        monkeypatch.setattr(runner, "RECENT_ROWS_MAX", rows_max)
+        monkeypatch.setattr(change, "RECENT_ROWS_MAX", rows_max)
         assert await anew(box.log, tmp_path / "anew-2") == expected
 
 

@@ -1,0 +1,91 @@
+"""A fault of the store while the bear runs: all rows come back, whoever met it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from teddy_edge.eventlog import EventLog
+from teddy_edge.projections import ChildProjectionManager
+from teddy_edge.projections.runner import REDUCED
+from tests.commands.box import Box, open_box
+from tests.projections.test_runner import open_read_models, press, rows
+
+
+async def written(box: Box, read_models: ChildProjectionManager) -> str:
+    """Register a child and press, and have the rows written; gives the key of the child's row."""
+    result = await box.send(box.envelope())
+    await press(box)
+    await read_models.include(box.log.last_seq)
+    await read_models._write()
+    return f"child/{result.data['child_id']}"
+
+
+def spoil(directory: Path, statement: str, *values: object) -> None:
+    with sqlite3.connect(directory / "cache.db") as database:
+        database.execute(statement, values)
+
+
+@pytest.mark.parametrize("steps", range(0, 60, 3))
+async def test_a_mend_whose_asker_goes_away_is_brought_to_its_end(
+    tmp_path: Path, steps: int
+) -> None:
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        key = await written(box, read_models)
+        before = await rows(read_models)
+        spoil(tmp_path / "rows", "UPDATE Cache SET value = x'c1' WHERE key = ?", key)
+        asking = asyncio.create_task(read_models.get(key))
+        for _ in range(steps):
+            await asyncio.sleep(0.0005)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await read_models.include(box.log.last_seq)
+        assert await rows(read_models) == before
+        assert read_models.lacking is None
+
+
+async def test_a_damaged_key_is_mended_by_whoever_lists_the_rows(tmp_path: Path) -> None:
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        key = await written(box, read_models)
+        before = await rows(read_models)
+        spoil(tmp_path / "rows", "UPDATE Cache SET key = x'00' WHERE key = ?", key)
+        assert await rows(read_models) == before
+
+
+async def test_a_rebuild_does_not_depend_on_what_it_replaces(tmp_path: Path) -> None:
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        key = await written(box, read_models)
+        before = await rows(read_models)
+        spoil(tmp_path / "rows", "UPDATE Cache SET key = x'00' WHERE key = ?", key)
+        await read_models.rebuild()
+        assert await rows(read_models) == before
+
+
+async def test_rows_built_after_retention_say_that_older_ones_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_box(tmp_path / "log") as box:
+        async with open_read_models(box.log, tmp_path / "rows") as read_models:
+            await written(box, read_models)
+            monkeypatch.setattr(EventLog, "whole_from_seq", 2)
+            await press(box)
+            await read_models.include(box.log.last_seq)
+            assert read_models.lacking is None, "these rows were made while all was there"
+        async with open_read_models(box.log, tmp_path / "rows") as read_models:
+            assert read_models.lacking is None
+            await read_models.rebuild()
+            assert read_models.lacking == REDUCED
+        async with open_read_models(box.log, tmp_path / "rows") as read_models:
+            assert read_models.lacking == REDUCED

@@ -99,7 +99,8 @@ async def assembled(
         stack.push_async_callback(read_models.close)
 
         def incomplete_because() -> str | None:
-            return None if log.report.complete else "a part of the log is lost"
+            lost = None if log.report.complete else "a part of the log is lost"
+            return read_models.lacking or lost
 
         queries = QueryBus(
             read_models,

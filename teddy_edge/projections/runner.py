@@ -198,6 +198,8 @@ class ChildProjectionManager:
                 try:
                     await self._follow(write=False)
                 except ReadModelError as error:
+                    if isinstance(self._store, RowsInMemory):
+                        raise  # the memory has no faults: it is a projection's
                     store, reason = self._store, error.what
 
     async def _start_afresh(self, reason: str) -> None:

@@ -28,6 +28,7 @@ from teddy_edge.queries.period import Period, losses_within
 from teddy_edge.queries.policy import QueryPolicy, visible_child, without_words
 
 RATINGS = ((100, "excellent"), (80, "good"), (50, "fair"), (0, "poor"))
+WORST = RATINGS[-1][1]
 LISTED_MAX = 200
 """Violations that a report lists; all of them count."""
 
@@ -83,19 +84,23 @@ class GetChildSafetyReportHandler:
             "by_type": dict(Counter(v["violation_type"] for v in violations)),
             "violations": violations[-LISTED_MAX:],
             "score": points if has_any else None,
-            "rating": _rating(points, has_recorded=has_any, is_unsure=is_unsure),
+            "rating": _rating(
+                points, has_any=has_any, has_recorded=has_recorded, is_unsure=is_unsure
+            ),
             "records_lost": sum(loss["count"] for loss in losses),
             "has_recorded": has_recorded,
             "all_time": await read(safety_key(query.child_id)),
         }
 
 
-def _rating(points: int, *, has_recorded: bool, is_unsure: bool) -> str:
+def _rating(points: int, *, has_any: bool, has_recorded: bool, is_unsure: bool) -> str:
     if is_unsure:
         return "incomplete"
-    if not has_recorded:
+    if not has_any:
         return "nothing_recorded"
-    return next(rating for least, rating in RATINGS if points >= least)
+    rating = next(rating for least, rating in RATINGS if points >= least)
+    # Where the child was not heard, what was not recorded can only make it worse.
+    return rating if has_recorded or rating == WORST else "incomplete"
 
 
 async def _violations(read: Read, child_id: str, period: Period) -> list[dict[str, Any]]:

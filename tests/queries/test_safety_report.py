@@ -134,6 +134,13 @@ async def test_over_a_damaged_log_no_period_is_praised(tmp_path: Path) -> None:
         assert (await report(asker))["rating"] == "incomplete"
 
 
+async def test_a_violation_alone_does_not_prove_that_the_rest_was_well(tmp_path: Path) -> None:
+    async with open_asker(tmp_path) as asker:
+        await asker.violate("low")
+        found = await report(asker)
+        assert (found["rating"], found["has_recorded"]) == ("incomplete", False)
+
+
 async def test_one_violation_is_still_good_and_a_critical_one_is_not(tmp_path: Path) -> None:
     async with open_asker(tmp_path) as asker:
         await asker.talk()

@@ -223,9 +223,9 @@ class EventLog:
 
     def _checked_size(self, entries: Sequence[Entry]) -> int:
         assert entries, "an append has at least one entry"
-        for entry in entries:
-            if len(entry.body) > self._settings.record_bytes_max:
-                raise RecordTooLarge(len(entry.body), self._settings.record_bytes_max)
+        largest_bytes = max([len(entry.body) for entry in entries])
+        if largest_bytes > self._settings.record_bytes_max:
+            raise RecordTooLarge(largest_bytes, self._settings.record_bytes_max)
         size_bytes = framed_bytes(entries)
         if size_bytes > self._settings.batch_bytes_max or len(entries) > POSITION_MAX:
             raise RecordTooLarge(size_bytes, self._settings.batch_bytes_max)

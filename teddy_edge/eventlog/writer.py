@@ -7,6 +7,7 @@ is never tried again: the kernel may have dropped the bytes and report success n
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,38 +51,39 @@ class WriteQueue:
     """What waits for the writer. The loop puts, the writer's thread takes."""
 
     def __init__(self) -> None:
-        self._waiting: SimpleQueue[Append | None] = SimpleQueue()
-        self._held: Append | None = None
+        self._waiting: deque[Append] = deque()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._is_idle = False
         self._is_closed = False
 
     def put(self, append: Append) -> None:
         """Add one; never blocks."""
-        self._waiting.put(append)
+        self._waiting.append(append)
+        if self._is_idle:  # waking a thread costs more than all else here, so do it once
+            self._is_idle = False
+            self._wake.put(None)
 
     def close(self) -> None:
         """Let `take` give nothing once the queue is empty."""
-        self._waiting.put(None)
+        self._is_closed = True
+        self._wake.put(None)
 
     def take(self, bytes_max: int) -> list[Append]:
         """Wait for work and take what fits one batch, at least one; empty when closed."""
+        while not self._waiting and not self._is_closed:
+            self._is_idle = True
+            if not self._waiting and not self._is_closed:  # put before `_is_idle` was seen
+                self._wake.get()
         batch: list[Append] = []
         records_left = POSITION_MAX
-        while (append := self._next(wait=not batch)) is not None:
+        while self._waiting:
+            append = self._waiting[0]
             bytes_max -= append.size_bytes
             records_left -= len(append.entries)
             if batch and (bytes_max < 0 or records_left < 0):
-                self._held = append
                 break
-            batch.append(append)
+            batch.append(self._waiting.popleft())
         return batch
-
-    def _next(self, *, wait: bool) -> Append | None:
-        held, self._held = self._held, None
-        if held is not None or self._is_closed or not (wait or not self._waiting.empty()):
-            return held
-        append = self._waiting.get()
-        self._is_closed = append is None
-        return append
 
 
 class SegmentWriter:
@@ -160,20 +162,18 @@ class SegmentWriter:
 
     def _encode(self, part: Sequence[Append]) -> tuple[list[bytes], list[Note]]:
         segment = self._segment
-        chain, offset, position = segment.chain, segment.end_bytes, 0
+        salt, chain, end, position = segment.salt, segment.chain, segment.end_bytes, 0
         frames: list[bytes] = []
         notes: list[Note] = []
         for append in part:
-            for seq, entry in enumerate(append.entries, append.first_seq):
-                data_class, body = entry
-                flags = FIRST * (seq == append.first_seq) | LAST * (seq == append.last_seq)
+            first_seq, last_seq = append.first_seq, append.last_seq
+            for seq, (data_class, body) in enumerate(append.entries, first_seq):
+                flags = FIRST * (seq == first_seq) | LAST * (seq == last_seq)
                 chain = framing.next_chain(chain, seq, data_class, body)
-                frames.append(
-                    framing.encode(segment.salt, position, flags, data_class, seq, body, chain)
-                )
-                end = offset + len(frames[-1])
+                frame = framing.encode(salt, position, flags, data_class, seq, body, chain)
+                offset, end, position = end, end + len(frame), position + 1
+                frames.append(frame)
                 notes.append((seq, offset, end, chain))
-                offset, position = end, position + 1
         return frames, notes
 
     def _with_room_ahead(self, offset_bytes: int, frames: Sequence[bytes]) -> bytes:

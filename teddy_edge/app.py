@@ -33,11 +33,12 @@ from teddy_edge.events import BearStarted, cloud_event, decode_record
 from teddy_edge.inputs.api import LocalApi
 from teddy_edge.inputs.gpio import Buttons, SimulatedPins
 from teddy_edge.inputs.mqtt import MqttInput
-from teddy_edge.mqtt_link import MqttLink, Subscription
+from teddy_edge.mqtt_link import MqttLink
 from teddy_edge.projections import Rebuilding
 from teddy_edge.settings import Settings
 from teddy_edge.supervision import Notifier, run_until_one_ends
-from teddy_edge.sync import Presence, StatePublisher, Uplink
+from teddy_edge.sync import Upstream
+from teddy_edge.sync.signals import BearStatus
 from teddy_edge.topics import Topics
 
 logger = logging.getLogger("teddy_edge.app")
@@ -90,20 +91,23 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
     notifier = Notifier()
     async with notifier.starting(), assembled(settings, clock) as core:
         log, commands, queries = core.log, core.commands, core.queries
-        cursor = core.cursor
-        uplink = Uplink(log, cursor, topics, settings.sync)
-        state = StatePublisher(core.read_models, topics, settings.sync, clock)
-        presence = Presence(topics, lambda: _facts(settings, log, clock))
+        upstream = Upstream(
+            log,
+            core.cursor,
+            core.read_models,
+            topics,
+            settings.sync,
+            clock,
+            birth=lambda: _birth(settings, log, clock),
+            finished=core.journal.finished_last,
+        )
         inbox = MqttInput(commands, queries, topics, settings, clock)
         link = MqttLink(
             settings.broker,
             f"teddy-{settings.bear}",
-            subscriptions=[
-                *inbox.subscriptions(),
-                Subscription(topics.confirmed, uplink.on_confirmed, ordered=True),
-            ],
-            sessions={"presence": presence.run, "uplink": uplink.run, "state": state.run},
-            will=presence.will,
+            subscriptions=[*inbox.subscriptions(), *upstream.subscriptions()],
+            sessions=upstream.sessions(),
+            will=upstream.will,
         )
         buttons = Buttons(settings.buttons, settings.bear, commands, clock, simulate=simulate)
         rebuilding = Rebuilding(core.read_models, clock)
@@ -138,14 +142,15 @@ async def _say_ready(notifier: Notifier, api: LocalApi, buttons: Buttons) -> Non
     await notifier.keep_alive()
 
 
-def _facts(settings: Settings, log: EventLog, clock: Clock) -> dict[str, Any]:
-    return {
-        "bear": settings.bear,
-        "version": __version__,
-        "epoch": str(log.epoch),
-        "last_seq": log.last_seq,
-        "clock_trust": clock.trust().value,
-    }
+def _birth(settings: Settings, log: EventLog, clock: Clock) -> BearStatus:
+    return BearStatus(
+        online=True,
+        bear=settings.bear,
+        version=__version__,
+        epoch=log.epoch,
+        last_seq=log.last_seq,
+        clock_trust=clock.trust(),
+    )
 
 
 class View:

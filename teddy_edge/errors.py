@@ -307,7 +307,7 @@ class BrokerUnavailable(TeddyEdgeError):
 
 
 class SinkUnusable(TeddyEdgeError):
-    """The file of a sink was written by a newer program."""
+    """The file of a sink is none, cannot be written, or was written by a newer program."""
 
 
 class PlaygroundFailed(TeddyEdgeError):

@@ -153,6 +153,7 @@ class SyncSettings(Section):
     batches_in_flight_max: int = Field(4, ge=1, le=64)
     confirm_timeout_s: float = Field(30.0, gt=0, le=3600)
     state_window_s: float = Field(0.5, ge=0, le=300)
+    pending_finished_max: int = Field(100, ge=0, le=1000)
 
 
 class ApiSettings(Section):

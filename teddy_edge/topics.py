@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 PREFIX = "teddy/v1"
 TOPIC_BYTES_MAX = 512
+_OF_A_BEAR: Final = re.compile(rf"{PREFIX}/([A-Za-z0-9_-]{{1,64}})/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Topics:
     def confirmed(self) -> str:
         """Where the cloud says what it has stored (retained)."""
         return self._of("confirmed")
+
+    @property
+    def pending(self) -> str:
+        """Where the bear asks, after each connect, for what has no result."""
+        return self._of("pending")
 
     @property
     def status(self) -> str:
@@ -76,6 +84,12 @@ class Topics:
             return False
         replies = (self._of("result/"), self._of("answer/"))
         return topic.startswith(replies) or not f"{topic}/".startswith(f"{PREFIX}/")
+
+
+def bear_of(topic: str) -> str | None:
+    """The bear that a topic of the contract belongs to; None where it names none."""
+    found = _OF_A_BEAR.match(topic)
+    return None if found is None else found[1]
 
 
 def last_level(topic: str) -> str:

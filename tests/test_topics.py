@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from teddy_edge.topics import Topics, last_level
+from teddy_edge.topics import Topics, bear_of, last_level
 
 TOPICS = Topics("bear-001")
 
@@ -64,3 +64,18 @@ def test_a_reply_cannot_be_aimed_at_a_bear_or_speak_for_one(topic: str) -> None:
 )
 def test_a_reply_may_go_where_the_cloud_listens(topic: str) -> None:
     assert TOPICS.may_be_answered_on(topic)
+
+
+@pytest.mark.parametrize(
+    ("topic", "bear"),
+    [
+        ("teddy/v1/bear-001/events", "bear-001"),
+        ("teddy/v1/bear-001/result/x", "bear-001"),
+        ("teddy/v1/b ear/events", None),
+        ("teddy/v1//events", None),
+        ("teddy/v1/bear-001", None),
+        ("other/teddy/v1/bear-001/events", None),
+    ],
+)
+def test_the_bear_is_read_from_a_topic_of_the_contract(topic: str, bear: str | None) -> None:
+    assert bear_of(topic) == bear

@@ -8,6 +8,7 @@ its command, in the same append, so that after any crash both are there or neith
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
@@ -70,6 +71,11 @@ class Journal:
             cause = record.cause
             sender = Sender(result.name, cause.actor_id, cause.actor_role)
             self._remember(_Finished(result, sender))
+
+    def finished_last(self, results_max: int) -> list[Result]:
+        """Give the results of the commands that ended last, the newest at the end."""
+        newest = itertools.islice(reversed(self._finished.values()), results_max)
+        return [end.result for end in newest][::-1]
 
     async def wait_for_room(self) -> None:
         """Return once the log takes more; raises as `EventLog.wait_for_room` does."""

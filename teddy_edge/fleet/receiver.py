@@ -17,23 +17,25 @@ import contextlib
 import dataclasses
 import json
 import logging
-import re
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
+from teddy_edge.clock import SystemClock
 from teddy_edge.errors import EXIT_OK, WireError
-from teddy_edge.fleet.sinks import Lost, Position, Sink, SqliteSink
+from teddy_edge.fleet.command_desk import CommandDesk
+from teddy_edge.fleet.sinks import Lost, Position, Sink
+from teddy_edge.fleet.sqlite_sink import SqliteSink
 from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Subscription
 from teddy_edge.settings import BrokerSettings
+from teddy_edge.sync.signals import BearStatus, decode_signal
 from teddy_edge.sync.wire import EventBatch, WireRecord, decode_batch
-from teddy_edge.topics import PREFIX, Topics
+from teddy_edge.topics import PREFIX, Topics, bear_of
 
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of a batch when unpacked, unless said otherwise: more than any bear can be set to send."""
-EVENTS_TOPIC: Final = re.compile(rf"{PREFIX}/([A-Za-z0-9_-]{{1,64}})/events")
 CLIENT_ID: Final = "teddy-fleet-receiver"
 
 logger = logging.getLogger("teddy_edge.fleet")
@@ -48,14 +50,19 @@ class Receiver:
         self._sink = sink
         self._batch_bytes_max = batch_bytes_max
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sink")
+        self._desk = CommandDesk(sink, self._thread, SystemClock())
 
     def link(self, broker: BrokerSettings) -> MqttLink:
         """Make the link on which this receiver lives."""
         return MqttLink(
             broker,
             CLIENT_ID,
-            subscriptions=[Subscription(f"{PREFIX}/+/events", self.on_events, ordered=True)],
-            sessions={"announce": self.announce},
+            subscriptions=[
+                Subscription(f"{PREFIX}/+/events", self.on_events, ordered=True),
+                Subscription(f"{PREFIX}/+/status", self.on_status, ordered=True),
+                *self._desk.subscriptions(),
+            ],
+            sessions={"announce": self.announce, "commands": self._desk.run},
         )
 
     async def announce(self, connection: Connection) -> None:
@@ -65,11 +72,10 @@ class Receiver:
 
     async def on_events(self, connection: Connection, message: Incoming) -> None:
         """Take a batch and confirm; its return acknowledges the message."""
-        topic = EVENTS_TOPIC.fullmatch(message.topic)
-        if topic is None:
+        bear = bear_of(message.topic)
+        if bear is None:
             logger.warning("dropped a message: its topic names no bear")
             return
-        bear = topic[1]
         try:
             batch = decode_batch(message.payload, self._batch_bytes_max)
             position = await self._in_thread(lambda: self._take(bear, batch))
@@ -77,6 +83,18 @@ class Receiver:
             logger.warning("%s: dropped a batch: %s", bear, error)
             return
         await _confirm(connection, bear, position)
+
+    async def on_status(self, connection: Connection, message: Incoming) -> None:
+        """Take up whether a bear is there."""
+        del connection
+        bear = bear_of(message.topic)
+        try:
+            status = decode_signal(BearStatus, message.payload)
+        except WireError as error:
+            logger.warning("%s: dropped a message: %s", bear, error)
+            return
+        if bear is not None:
+            self._desk.note_presence(bear, is_there=status.online)
 
     def _take(self, bear: str, batch: EventBatch) -> Position:
         """Store what is new of a batch, if it joins; return how far the series is stored."""

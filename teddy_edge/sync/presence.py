@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 from teddy_edge.mqtt_link import Connection, Will
+from teddy_edge.sync.signals import BearStatus, encode_signal
 from teddy_edge.topics import Topics
 
 
 class Presence:
     """The retained `status` of a bear."""
 
-    def __init__(self, topics: Topics, facts: Callable[[], dict[str, Any]]) -> None:
-        """`facts` gives what a birth tells: version, epoch, last seq, trust of the clock."""
+    def __init__(self, topics: Topics, birth: Callable[[], BearStatus]) -> None:
+        """`birth` gives what is said after a connect."""
         self._topics = topics
-        self._facts = facts
+        self._birth = birth
 
     @property
     def will(self) -> Will:
         """What the broker publishes when the bear is gone; only what will still be true then."""
-        return Will(self._topics.status, json.dumps({"online": False}).encode())
+        return Will(self._topics.status, encode_signal(BearStatus(online=False)))
 
     async def run(self, connection: Connection) -> None:
         """Say the birth. The broker says the will, after a clean stop too."""
-        birth = json.dumps({"online": True, **self._facts()}).encode()
-        await connection.publish(self._topics.status, birth, retain=True)
+        await connection.publish(self._topics.status, encode_signal(self._birth()), retain=True)

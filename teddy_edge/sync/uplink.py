@@ -11,14 +11,12 @@ import asyncio
 import logging
 from collections import deque
 from typing import NamedTuple
-from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from teddy_edge.errors import LogBehindCloud, PacketTooLarge
+from teddy_edge.errors import LogBehindCloud, PacketTooLarge, WireError
 from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.mqtt_link import Connection, Incoming
 from teddy_edge.settings import SyncSettings
+from teddy_edge.sync.signals import Confirmation, decode_signal
 from teddy_edge.sync.wire import CONTENT_TYPE, EventBatch, batch_of, encode_batch
 from teddy_edge.topics import Topics
 
@@ -26,15 +24,6 @@ logger = logging.getLogger("teddy_edge.sync")
 
 AHEAD_MAX = 100_000_000
 """How far the cloud may be ahead of a log that lost its end; more is no such thing."""
-
-
-class Confirmation(BaseModel):
-    """What the cloud publishes on `confirmed`: all up to `seq` is stored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    epoch: UUID
-    seq: int = Field(ge=0)
 
 
 class Uplink:
@@ -59,9 +48,9 @@ class Uplink:
         """Move the cursor; what is not a confirmation of this log is logged and dropped."""
         del connection
         try:
-            confirmation = Confirmation.model_validate_json(incoming.payload)
-        except ValidationError:
-            logger.warning("not a confirmation", extra={"topic": incoming.topic})
+            confirmation = decode_signal(Confirmation, incoming.payload)
+        except WireError as error:
+            logger.warning("%s", error, extra={"topic": incoming.topic})
             return
         last_seq = self._log.last_seq
         if confirmation.epoch != self._log.epoch or confirmation.seq > last_seq + AHEAD_MAX:

@@ -10,7 +10,7 @@ from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.events import ButtonPressed, Cause, encode_event
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.fleet.receiver import Receiver
-from teddy_edge.fleet.sinks import SqliteSink
+from teddy_edge.fleet.sqlite_sink import SqliteSink
 from teddy_edge.settings import BrokerSettings, LogSettings
 from teddy_edge.testing import FakeClock
 from tests.acceptance.bear import Bear

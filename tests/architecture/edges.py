@@ -32,7 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "queries": (*SHARED, "security", "domain", "projections"),
     "sync": (*SHARED, "eventlog", "projections"),
     "log_keeper": (*SHARED, "eventlog"),
-    "fleet": (*SHARED, "local_client", "sync.wire"),
+    "fleet": (*SHARED, "local_client", "sync.wire", "sync.signals"),
 }
 """What each stage may import beside itself."""
 

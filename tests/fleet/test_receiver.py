@@ -24,7 +24,8 @@ from teddy_edge.errors import SinkUnusable, WireError
 from teddy_edge.eventlog import next_chain
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.fleet.receiver import BATCH_BYTES_MAX, Receiver
-from teddy_edge.fleet.sinks import Lost, Position, SqliteSink
+from teddy_edge.fleet.sinks import Lost, Position
+from teddy_edge.fleet.sqlite_sink import SqliteSink
 from teddy_edge.sync.wire import EventBatch, WireRecord, decode_batch, encode_batch
 from tests.fleet.batches import SmallLog
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
@@ -322,6 +323,6 @@ async def test_the_program_keeps_what_it_received_over_a_kill(
 def test_a_file_of_a_newer_program_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "fleet.db"
     with contextlib.closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA user_version=2")
-    with pytest.raises(SinkUnusable, match=r"fleet\.db has format 2"):
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(SinkUnusable, match=r"fleet\.db has format 99"):
         SqliteSink(file)

@@ -1,0 +1,128 @@
+"""Sends commands to the bears and follows each to its end.
+
+A command is kept before it is sent. It is sent again, as it was, whenever its bear says `pending`,
+and now and then while the bear is there, until a result comes: the bear executes it once, however
+often it arrives. The bear also says when it is too late; so every command ends that reaches its
+bear at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from teddy_edge.clock import NS_PER_S, Clock
+from teddy_edge.errors import LinkRefused, WireError
+from teddy_edge.fleet.sinks import CommandSink, SentCommand
+from teddy_edge.messages import Result
+from teddy_edge.mqtt_link import Connection, Incoming, Subscription
+from teddy_edge.sync.signals import Pending, decode_signal
+from teddy_edge.topics import PREFIX, Topics, bear_of
+
+RESEND_S: Final = 60.0
+"""A bear that is there answers sooner; a command without a result is sent again after so long."""
+
+logger = logging.getLogger("teddy_edge.fleet")
+
+T = TypeVar("T")
+
+
+class CommandDesk:
+    """Follows the commands of every bear."""
+
+    def __init__(
+        self, sink: CommandSink, thread: Executor, clock: Clock, resend_s: float = RESEND_S
+    ) -> None:
+        """`thread` is the one that calls the sink."""
+        self._sink = sink
+        self._thread = thread
+        self._clock = clock
+        self._resend_s = resend_s
+        self._present: set[str] = set()
+
+    def subscriptions(self) -> list[Subscription]:
+        """Say what is heard of commands."""
+        return [
+            Subscription(f"{PREFIX}/+/result/+", self.on_result),
+            Subscription(f"{PREFIX}/+/pending", self.on_pending),
+        ]
+
+    def note_presence(self, bear: str, *, is_there: bool) -> None:
+        """Take up whether a bear is there: only to one that is, commands go again by themselves."""
+        if is_there:
+            self._present.add(bear)
+        else:
+            self._present.discard(bear)
+
+    async def send(self, connection: Connection, command: SentCommand) -> None:
+        """Keep a command, then send it."""
+        await self._in_thread(lambda: self._sink.keep_command(command, self._clock.wall_ns()))
+        await _publish(connection, command)
+
+    async def on_result(self, connection: Connection, message: Incoming) -> None:
+        """Keep a result; its return acknowledges the message."""
+        del connection
+        bear = bear_of(message.topic)
+        try:
+            result = Result.model_validate_json(message.payload)
+        except ValidationError:
+            logger.warning("%s: dropped what is no result", bear)
+            return
+        if bear is None or result.command_id is None:
+            return
+        if await self._in_thread(lambda: self._sink.end_command(bear, result)):
+            logger.info("%s: %s %s", bear, result.status, result.command_id)
+
+    async def on_pending(self, connection: Connection, message: Incoming) -> None:
+        """Send again what has no result."""
+        bear = bear_of(message.topic)
+        if bear is None:
+            return
+        try:
+            decode_signal(Pending, message.payload)
+        except WireError as error:
+            logger.warning("%s: dropped a message: %s", bear, error)
+            return
+        await self._send_again(connection, bear, self._clock.wall_ns())
+
+    async def run(self, connection: Connection) -> None:
+        """Send again, now and then, to the bears that are there."""
+        while True:
+            await asyncio.sleep(self._resend_s)
+            before_ns = self._clock.wall_ns() - round(self._resend_s * NS_PER_S)
+            for bear in sorted(self._present):
+                await self._send_again(connection, bear, before_ns)
+
+    async def _send_again(self, connection: Connection, bear: str, sent_before_ns: int) -> None:
+        while commands := await self._take_open(bear, sent_before_ns):
+            logger.info("%s: %d commands without a result are sent again", bear, len(commands))
+            for command in commands:
+                await _publish(connection, command)
+
+    async def _take_open(self, bear: str, sent_before_ns: int) -> Sequence[SentCommand]:
+        """Give what is to be sent, noted as sent, so that the next call gives the rest."""
+        now_ns = max(self._clock.wall_ns(), sent_before_ns)
+
+        def take() -> Sequence[SentCommand]:
+            commands = self._sink.open_commands(bear, sent_before_ns)
+            self._sink.note_sent(commands, now_ns)
+            return commands
+
+        return await self._in_thread(take)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+async def _publish(connection: Connection, command: SentCommand) -> None:
+    """Publish; what the broker refuses must not keep the others from their bears."""
+    topic = Topics(command.bear).command(command.name)
+    try:
+        await connection.publish(topic, command.payload)
+    except LinkRefused as error:
+        logger.warning("%s: a command is not sent: %s", command.bear, error.reason)

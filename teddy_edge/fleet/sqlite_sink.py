@@ -1,0 +1,166 @@
+"""The store that the cloud's end has where nobody gives it another: one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from teddy_edge.errors import SinkUnusable
+from teddy_edge.fleet.sinks import Lost, Position, SentCommand
+from teddy_edge.messages import Result
+from teddy_edge.sync.wire import WireRecord
+
+STEPS: Final = (
+    """
+CREATE TABLE series (
+    bear TEXT NOT NULL, epoch BLOB NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    chain BLOB NOT NULL, is_current INTEGER NOT NULL, PRIMARY KEY (bear, epoch)
+) WITHOUT ROWID;
+CREATE TABLE records (
+    bear TEXT NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL, data_class INTEGER NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (bear, epoch, seq)
+) WITHOUT ROWID;
+CREATE TABLE lost (
+    bear TEXT NOT NULL, epoch BLOB NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    PRIMARY KEY (bear, epoch, first_seq)
+) WITHOUT ROWID;
+""",
+    """
+CREATE TABLE commands (
+    bear TEXT NOT NULL, id BLOB NOT NULL, name TEXT NOT NULL, payload BLOB NOT NULL,
+    kept_ns INTEGER NOT NULL, sent_ns INTEGER NOT NULL, status TEXT, result TEXT,
+    PRIMARY KEY (bear, id)
+) WITHOUT ROWID;
+CREATE INDEX open_commands ON commands (bear, kept_ns) WHERE status IS NULL;
+""",
+)
+"""What each format adds to the one before; the number of a file's format is how many it has."""
+OPEN_COMMANDS_MAX: Final = 1000
+
+
+class SqliteSink:
+    """One SQLite file. A transaction is on the disk when it ends (WAL, synchronous=FULL).
+
+    Several programs may use one file; a call waits for another's transaction for 5 s at most.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Open or create the file; raises `SinkUnusable` where it is none, or a newer one."""
+        self._file = file
+        try:
+            self._connection = sqlite3.connect(file, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._bring_up_to_date()
+        except sqlite3.Error as error:
+            raise SinkUnusable(f"{file} cannot be used: {error}") from error
+
+    def _bring_up_to_date(self) -> None:
+        with self._connection as transaction:
+            transaction.execute("BEGIN IMMEDIATE")  # of two programs, one makes the tables
+            (found,) = transaction.execute("PRAGMA user_version").fetchone()
+            for step in STEPS[found:]:
+                for statement in filter(str.strip, step.split(";")):
+                    transaction.execute(statement)
+            transaction.execute(f"PRAGMA user_version={max(found, len(STEPS))}")
+        if found > len(STEPS):
+            self.close()
+            known = f"this program knows {len(STEPS)}"
+            raise SinkUnusable(f"{self._file} has format {found}; {known}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def position(self, bear: str, epoch: UUID) -> Position | None:
+        """See `EventSink`."""
+        query = "SELECT epoch, last_seq, chain FROM series WHERE bear = ? AND epoch = ?"
+        row = self._connection.execute(query, (bear, epoch.bytes)).fetchone()
+        return None if row is None else Position(UUID(bytes=row[0]), row[1], row[2])
+
+    def current(self) -> Sequence[tuple[str, Position]]:
+        """See `EventSink`."""
+        query = "SELECT bear, epoch, last_seq, chain FROM series WHERE is_current ORDER BY bear"
+        rows = self._connection.execute(query).fetchall()
+        return [(bear, Position(UUID(bytes=epoch), seq, chain)) for bear, epoch, seq, chain in rows]
+
+    def store(
+        self, bear: str, position: Position, records: Sequence[WireRecord], lost: Lost
+    ) -> None:
+        """See `EventSink`."""
+        epoch = position.epoch.bytes
+        rows = [(bear, epoch, record.seq, record.data_class, record.body) for record in records]
+        first_seq = records[0].seq if records else position.seq
+        series = (bear, epoch, first_seq, position.seq, position.chain)
+        with self._connection as transaction:
+            transaction.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
+            if lost.first_seq <= lost.last_seq:
+                gap = (bear, epoch, lost.first_seq, lost.last_seq)
+                transaction.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", gap)
+            transaction.execute("UPDATE series SET is_current = 0 WHERE bear = ?", (bear,))
+            transaction.execute(
+                "INSERT INTO series VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
+                " last_seq = excluded.last_seq, chain = excluded.chain, is_current = 1",
+                series,
+            )
+
+    def lost(self, bear: str, epoch: UUID) -> Sequence[Lost]:
+        """Read what a bear said it lost, in order."""
+        query = "SELECT first_seq, last_seq FROM lost WHERE bear = ? AND epoch = ? ORDER BY 1"
+        return [Lost(*row) for row in self._connection.execute(query, (bear, epoch.bytes))]
+
+    def records(self, bear: str, epoch: UUID) -> Iterator[WireRecord]:
+        """Read a series back, in order."""
+        query = (
+            "SELECT seq, data_class, body FROM records WHERE bear = ? AND epoch = ? ORDER BY seq"
+        )
+        with closing(self._connection.execute(query, (bear, epoch.bytes))) as rows:
+            for seq, data_class, body in rows:
+                yield WireRecord(seq, data_class, body)
+
+    def keep_command(self, command: SentCommand, at_ns: int) -> None:
+        """See `CommandSink`. The same id again changes nothing."""
+        row = (command.bear, command.id.bytes, command.name, command.payload, at_ns, at_ns)
+        with self._connection as transaction:
+            transaction.execute(
+                "INSERT OR IGNORE INTO commands VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", row
+            )
+
+    def note_sent(self, commands: Sequence[SentCommand], at_ns: int) -> None:
+        """See `CommandSink`."""
+        rows = [(at_ns, command.bear, command.id.bytes) for command in commands]
+        with self._connection as transaction:
+            transaction.executemany(
+                "UPDATE commands SET sent_ns = ? WHERE bear = ? AND id = ?", rows
+            )
+
+    def open_commands(self, bear: str, sent_before_ns: int) -> Sequence[SentCommand]:
+        """See `CommandSink`."""
+        query = (
+            "SELECT bear, id, name, payload FROM commands"
+            " WHERE bear = ? AND status IS NULL AND sent_ns < ? ORDER BY kept_ns LIMIT ?"
+        )
+        rows = self._connection.execute(query, (bear, sent_before_ns, OPEN_COMMANDS_MAX)).fetchall()
+        return [SentCommand(name_of, UUID(bytes=key), *rest) for name_of, key, *rest in rows]
+
+    def end_command(self, bear: str, result: Result) -> bool:
+        """See `CommandSink`. The first end stays."""
+        assert result.command_id is not None
+        row = (result.status, result.model_dump_json(), bear, result.command_id.bytes)
+        with self._connection as transaction:
+            changed = transaction.execute(
+                "UPDATE commands SET status = ?, result = ?"
+                " WHERE bear = ? AND id = ? AND status IS NULL",
+                row,
+            )
+        return changed.rowcount == 1
+
+    def result(self, bear: str, command_id: UUID) -> Result | None:
+        """Read how a command ended; None where it has not."""
+        query = "SELECT result FROM commands WHERE bear = ? AND id = ?"
+        row = self._connection.execute(query, (bear, command_id.bytes)).fetchone()
+        return None if row is None or row[0] is None else Result.model_validate_json(row[0])

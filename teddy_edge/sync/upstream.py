@@ -1,0 +1,59 @@
+"""All that goes upstream, as one link sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from teddy_edge.clock import Clock
+from teddy_edge.eventlog import Cursor, EventLog
+from teddy_edge.messages import Result
+from teddy_edge.mqtt_link import Session, Subscription, Will
+from teddy_edge.projections import ChildProjectionManager
+from teddy_edge.settings import SyncSettings
+from teddy_edge.sync.pending import PendingRequest
+from teddy_edge.sync.presence import Presence
+from teddy_edge.sync.signals import BearStatus
+from teddy_edge.sync.state import StatePublisher
+from teddy_edge.sync.uplink import Uplink
+from teddy_edge.topics import Topics
+
+
+class Upstream:
+    """The lanes of one bear; each lives with a connection and does not wait for the others."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        cursor: Cursor,
+        read_models: ChildProjectionManager,
+        topics: Topics,
+        settings: SyncSettings,
+        clock: Clock,
+        *,
+        birth: Callable[[], BearStatus],
+        finished: Callable[[int], Sequence[Result]],
+    ) -> None:
+        """`birth` is what the bear says of itself; `finished` gives the results that came last."""
+        self._topics = topics
+        self._presence = Presence(topics, birth)
+        self._pending = PendingRequest(log, topics, lambda: finished(settings.pending_finished_max))
+        self._state = StatePublisher(read_models, topics, settings, clock)
+        self._uplink = Uplink(log, cursor, topics, settings)
+
+    @property
+    def will(self) -> Will:
+        """What the broker says when the bear is gone."""
+        return self._presence.will
+
+    def subscriptions(self) -> Sequence[Subscription]:
+        """Say what the cloud tells this bear about its log."""
+        return (Subscription(self._topics.confirmed, self._uplink.on_confirmed, ordered=True),)
+
+    def sessions(self) -> Mapping[str, Session]:
+        """Say what goes out while a connection lives."""
+        return {
+            "presence": self._presence.run,
+            "pending": self._pending.run,
+            "uplink": self._uplink.run,
+            "state": self._state.run,
+        }

@@ -39,13 +39,25 @@ POSITION_MAX: Final = 0xFFFF
 
 _MARK_AND_CRC: Final = struct.Struct("<4sI")
 _REST: Final = struct.Struct("<IHBBQ")
+_HEAD: Final = struct.Struct("<4sIIHBBQ")
 _CHAINED: Final = struct.Struct("<QB")
 _COUNT: Final = struct.Struct("<Q")
 
 HEAD_BYTES: Final = _MARK_AND_CRC.size + _REST.size
 FRAME_BYTES_MIN: Final = HEAD_BYTES + CHAIN_BYTES
 """What a frame costs beyond its body."""
+FRAME_BYTES_MAX: Final = FRAME_BYTES_MIN + 1024 * 1024
+"""No setting lets a record be longer, so a greater length is damage."""
 SEAL_BYTES: Final = FRAME_BYTES_MIN + _COUNT.size
+
+SEQ_JUMP_MAX: Final = 2**40
+"""So many numbers are never lost in one place, so a number further on is damage."""
+SEARCH_RATIO: Final = 64
+"""So many bytes may be checksummed in vain for each byte that is passed.
+
+A damaged body can look like many long frames, each inside the one before it: without a bound, to
+look for the next sound one there would take hours.
+"""
 
 
 class Entry(NamedTuple):
@@ -66,6 +78,11 @@ class Frame(NamedTuple):
     seq: int
     body: bytes
     chain: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes, with its body."""
+        return self.end_bytes - self.offset_bytes
 
     @property
     def is_seal(self) -> bool:
@@ -135,25 +152,13 @@ def encode_removed(salt: int, first_seq: int, last_seq: int, chain: bytes) -> by
     return encode(salt, 0, REMOVED, 0, last_seq, _COUNT.pack(first_seq), chain)
 
 
-def decode(data: bytes, offset_bytes: int, salt: int) -> Frame | None:
-    """Read the frame at an offset; None if no whole and sound frame of this segment is there."""
-    if not data.startswith(MARK, offset_bytes) or len(data) - offset_bytes < FRAME_BYTES_MIN:
-        return None
-    _, crc = _MARK_AND_CRC.unpack_from(data, offset_bytes)
-    covered = offset_bytes + _MARK_AND_CRC.size
-    length, position, flags, data_class, seq = _REST.unpack_from(data, covered)
-    end = offset_bytes + length
-    if length < FRAME_BYTES_MIN or end > len(data):
-        return None
-    if flags & (SEAL | REMOVED) and length != SEAL_BYTES:
-        return None
-    if zlib.crc32(memoryview(data)[covered:end], salt) != crc:
-        return None
-    body_end = end - CHAIN_BYTES
-    body = data[offset_bytes + HEAD_BYTES : body_end]
-    return Frame(
-        offset_bytes, end, position, flags, data_class, seq, body, data[body_end:end]
-    )  # fmt: skip
+def decode(data: bytes, offset_bytes: int, salt: int, seq: int) -> Frame | None:
+    """Read the frame at an offset; None if no whole and sound frame of this segment is there.
+
+    `seq` is the lowest sequence number that may come.
+    """
+    frame = _claimed(data, offset_bytes, seq, FRAME_BYTES_MAX)
+    return frame if frame is not None and _is_sound(memoryview(data), frame, salt) else None
 
 
 def scan(data: bytes, offset_bytes: int, salt: int, seq: int) -> Iterator[Frame]:
@@ -162,11 +167,40 @@ def scan(data: bytes, offset_bytes: int, salt: int, seq: int) -> Iterator[Frame]
     `seq` is the lowest sequence number that may come. A hole shows as a frame that does not begin
     where the one before it ended.
     """
-    at = offset_bytes
+    at, in_vain_bytes = offset_bytes, 0
+    view = memoryview(data)
     while at >= 0:
-        frame = decode(data, at, salt)
-        if frame is None or frame.seq + frame.is_seal < seq:
-            at = data.find(MARK, at + 1)
-            continue
-        yield frame
-        at, seq = frame.end_bytes, frame.seq + 1
+        bytes_max = FRAME_BYTES_MAX + SEARCH_RATIO * (at - offset_bytes) - in_vain_bytes
+        frame = _claimed(data, at, seq, bytes_max)
+        if frame is not None:
+            if _is_sound(view, frame, salt):
+                yield frame
+                at, seq = frame.end_bytes, frame.seq + 1
+                continue
+            in_vain_bytes += frame.size_bytes
+        at = data.find(MARK, at + 1)
+
+
+def _claimed(data: bytes, offset_bytes: int, seq: int, bytes_max: int) -> Frame | None:
+    """Read what says that it is a frame; None if none of its length or number can be there."""
+    if len(data) - offset_bytes < FRAME_BYTES_MIN:
+        return None
+    mark, _, length, position, flags, data_class, its_seq = _HEAD.unpack_from(data, offset_bytes)
+    end = offset_bytes + length
+    if mark != MARK or not FRAME_BYTES_MIN <= length <= FRAME_BYTES_MAX or end > len(data):
+        return None
+    if length > bytes_max or (flags & (SEAL | REMOVED) and length != SEAL_BYTES):
+        return None
+    if its_seq + bool(flags & SEAL) < seq or its_seq >= seq + SEQ_JUMP_MAX:
+        return None
+    body_end = end - CHAIN_BYTES
+    body = data[offset_bytes + HEAD_BYTES : body_end]
+    frame = Frame(
+        offset_bytes, end, position, flags, data_class, its_seq, body, data[body_end:end]
+    )  # fmt: skip
+    return frame if frame.is_record or seq <= frame.begin_seq <= its_seq + 1 else None
+
+
+def _is_sound(view: memoryview, frame: Frame, salt: int) -> bool:
+    _, crc = _MARK_AND_CRC.unpack_from(view, frame.offset_bytes)
+    return zlib.crc32(view[frame.offset_bytes + _MARK_AND_CRC.size : frame.end_bytes], salt) == crc

@@ -186,8 +186,10 @@ class Recovery:
         size_bytes = size_of(self._files, path)
         data = read_bytes(self._files, path, max(size_bytes - SEAL_BYTES, 0), SEAL_BYTES)
         segment = Segment.empty(path, header)
-        seal = framing.decode(data, 0, segment.salt)
+        seal = framing.decode(data, 0, segment.salt, segment.first_seq)
         if seal is None or not seal.is_seal:
+            return None
+        if seal.record_count > seal.seq - segment.first_seq + 1:
             return None
         segment.note_frame(seal)
         segment.end_bytes = size_bytes

@@ -37,6 +37,8 @@ from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, Frame
 FORMAT_VERSION: Final = 1
 MAGIC: Final = b"TEDDYLOG"
 HEADER_BYTES: Final = 64
+FIRST_SEQ_MAX: Final = 2**63
+"""No log gets so far; and there are numbers behind it, for those who do arithmetic."""
 MARK_RECORDS: Final = 32
 MARK_BYTES: Final = 64 * 1024
 
@@ -77,7 +79,7 @@ def file_name(first_seq: int) -> str:
 def first_seq_of(name: str) -> int | None:
     """Read the sequence number out of a segment's name; None for any other name."""
     match = _NAME.fullmatch(name)
-    return int(match[1]) if match else None
+    return int(match[1]) if match and 0 < int(match[1]) <= FIRST_SEQ_MAX else None
 
 
 def encode_header(header: Header) -> bytes:

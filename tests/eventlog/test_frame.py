@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from uuid import UUID
 
+import pytest
+from annotated_types import Le
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.frame import FRAME_BYTES_MIN, MARK
+from teddy_edge.eventlog.frame import FRAME_BYTES_MIN, MARK, SEQ_JUMP_MAX
+from teddy_edge.settings import LogSettings
 
 EPOCH = UUID(int=1)
 SALT = framing.salt_of(EPOCH, 1)
@@ -27,7 +32,7 @@ def test_a_frame_is_read_as_it_was_written(
 ) -> None:
     chain = framing.next_chain(bytes(16), seq, data_class, body)
     data = framing.encode(SALT, position, flags, data_class, seq, body, chain)
-    frame = framing.decode(before + data + b"more", len(before), SALT)
+    frame = framing.decode(before + data + b"more", len(before), SALT, seq)
     assert frame is not None
     assert frame[2:] == (position, flags, data_class, seq, body, chain)
     assert (frame.offset_bytes, frame.end_bytes) == (len(before), len(before) + len(data))
@@ -35,9 +40,9 @@ def test_a_frame_is_read_as_it_was_written(
 
 def test_a_frame_of_another_epoch_or_segment_is_none() -> None:
     data = encoded(7, b"body")
-    assert framing.decode(data, 0, SALT) is not None
-    assert framing.decode(data, 0, framing.salt_of(UUID(int=2), 1)) is None
-    assert framing.decode(data, 0, framing.salt_of(EPOCH, 2)) is None
+    assert framing.decode(data, 0, SALT, 1) is not None
+    assert framing.decode(data, 0, framing.salt_of(UUID(int=2), 1), 1) is None
+    assert framing.decode(data, 0, framing.salt_of(EPOCH, 2), 1) is None
 
 
 def test_the_chain_depends_on_all_that_it_chains() -> None:
@@ -72,4 +77,63 @@ def test_a_length_that_lies_costs_no_memory() -> None:
     data = bytearray(encoded(1, b"body"))
     for length in (0, 1, FRAME_BYTES_MIN - 1, len(data) + 1, 0xFFFFFFFF):
         data[8:12] = length.to_bytes(4, "little")
-        assert framing.decode(bytes(data), 0, SALT) is None
+        assert framing.decode(bytes(data), 0, SALT, 1) is None
+
+
+def test_the_longest_record_that_the_settings_allow_is_read_and_a_longer_one_is_damage() -> None:
+    limits = LogSettings.model_fields["record_bytes_max"].metadata
+    (body_bytes_max,) = [int(str(limit.le)) for limit in limits if isinstance(limit, Le)]
+    assert FRAME_BYTES_MIN + body_bytes_max == framing.FRAME_BYTES_MAX
+    before = encoded(1, bytes(100_000))
+    for body_bytes, seqs in ((body_bytes_max, [1, 2, 3]), (body_bytes_max + 1, [1, 3])):
+        data = before + encoded(2, bytes(body_bytes)) + encoded(3, b"")
+        assert [frame.seq for frame in framing.scan(data, 0, SALT, 1)] == seqs
+    assert framing.decode(encoded(2, bytes(body_bytes_max + 1)), 0, SALT, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("seq", "is_read"),
+    [
+        (6, False),
+        (7, True),
+        (6 + SEQ_JUMP_MAX, True),
+        (7 + SEQ_JUMP_MAX, False),
+        (2**64 - 1, False),
+    ],
+)
+def test_a_number_that_cannot_come_next_is_damage(seq: int, is_read: bool) -> None:
+    data = encoded(seq, b"body")
+    assert (framing.decode(data, 0, SALT, 7) is not None) == is_read
+
+
+@pytest.mark.parametrize("first_seq", [0, 6, 10, 2**64 - 1])
+def test_a_run_of_removed_records_that_cannot_be_is_damage(first_seq: int) -> None:
+    data = framing.encode_removed(SALT, first_seq, 8, bytes(16))
+    assert framing.decode(data, 0, SALT, 7) is None
+    assert framing.decode(framing.encode_removed(SALT, 7, 8, bytes(16)), 0, SALT, 7) is not None
+
+
+def test_looking_for_the_next_frame_costs_no_more_than_a_multiple_of_the_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """4 MiB of what begins as long frames do, each inside the one before; then a sound frame."""
+    sound = encoded(7, bytes(200))
+    head = struct.Struct("<4sIIHBBQ")
+    room_bytes = 4 * 1024 * 1024 - len(sound)
+    data = b"".join(
+        head.pack(MARK, 0, min(framing.FRAME_BYTES_MAX, room_bytes - at), 0, 3, 5, 7)
+        for at in range(0, room_bytes, head.size)
+    )
+    bytes_max = (framing.SEARCH_RATIO + 1) * len(data) + framing.FRAME_BYTES_MAX
+    checked_bytes = 0
+    checksum = zlib.crc32
+
+    def counted(part: bytes, start: int) -> int:
+        nonlocal checked_bytes
+        checked_bytes += len(part)
+        assert checked_bytes <= bytes_max
+        return checksum(part, start)
+
+    monkeypatch.setattr(zlib, "crc32", counted)
+    assert [frame.seq for frame in framing.scan(data + sound, 0, SALT, 1)] == [7]
+    print(f"{checked_bytes} bytes checksummed in {len(data)}")

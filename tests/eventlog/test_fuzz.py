@@ -54,7 +54,7 @@ def test_lengths_that_lie_allocate_nothing() -> None:
     for length in (*range(len(data)), 0x7FFFFFFF, 0xFFFFFFFF):
         data[8:12] = length.to_bytes(4, "little")
         data[4:8] = crc32(data[8 : max(length, 8)], salt).to_bytes(4, "little")
-        frame = framing.decode(bytes(data), 0, salt)
+        frame = framing.decode(bytes(data), 0, salt, 1)
         assert (frame is not None) == (framing.FRAME_BYTES_MIN <= length <= len(data))
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -118,9 +118,23 @@ MUTANTS = [
     Mutant(
         "stop at the first damaged record",
         "frame.py",
-        "            at = data.find(MARK, at + 1)\n            continue\n",
-        "            return\n",
+        "        at = data.find(MARK, at + 1)\n",
+        "        return\n",
         "test_damage.py: spoilt_block",
+    ),
+    Mutant(
+        "look for the next sound record at any cost",
+        "frame.py",
+        "            in_vain_bytes += frame.size_bytes\n",
+        "",
+        "test_frame.py: looking_for",
+    ),
+    Mutant(
+        "believe any number that passes its checksum",
+        "frame.py",
+        " or its_seq >= seq + SEQ_JUMP_MAX",
+        "",
+        "test_forged.py",
     ),
     Mutant(
         "drop a commit with a damaged record, although the next one proves it",

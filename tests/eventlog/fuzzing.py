@@ -22,6 +22,7 @@ from teddy_edge.eventlog.segment import (
     assumed_header,
     decode_header,
     file_name,
+    first_seq_of,
 )
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.survey import describe, survey
@@ -32,6 +33,8 @@ SETTINGS = LogSettings(segment_bytes_max=1024, allocation_bytes=256)
 EPOCH = UUID(int=7)
 OTHER_EPOCH = UUID(int=8)
 """What stands in a log by accident is never a sound frame of it."""
+FIRST_SEQS = (1, 22, 38)
+"""Where the segments of the real log begin."""
 BYTES_MAX = 4096
 MUTATIONS_MAX = 8
 
@@ -52,6 +55,7 @@ async def _real_log() -> dict[str, bytes]:
         await log.append([Entry(number % 7, b"\xc1" * number)] * (number % 3 + 1))
     content = {name: files.content(DIRECTORY / name) for name in files.names(DIRECTORY)}
     await log.close()
+    assert {first_seq_of(name) for name in content} - {None} == set(FIRST_SEQS)
     return {name: data for name, data in content.items() if not name.startswith("lock")}
 
 
@@ -67,8 +71,8 @@ def arbitrary(random: Random, epoch: UUID = EPOCH) -> bytes:
         elif kind == 2:
             parts.append(bytes([random.choice((0, 0xFF))]) * random.randrange(300))
         else:
-            salt = framing.salt_of(epoch, random.randrange(1, 4))
-            seq = random.choice((0, 1, 2, 9, 2**63, 2**64 - 1))
+            salt = framing.salt_of(epoch, random.choice(FIRST_SEQS))
+            seq = random.choice((0, 1, 2, 9, 30, 50, 2**40, 2**63, 2**64 - 1))
             body = random.randbytes(random.randrange(60))
             flags, position = random.randrange(256), random.choice((0, 1, 0xFFFF))
             parts.append(framing.encode(salt, position, flags, 5, seq, body, bytes(16)))
@@ -127,6 +131,8 @@ def mutated_log(log: dict[str, bytes], random: Random) -> SimulatedFiles:
             content[name] = content[random.choice(sorted(content))]
         elif kind == 2 and len(content) > 1:
             del content[name]
+        elif kind == 3:
+            content[name] += arbitrary(random)
         else:
             content[name] = mutated(content[name], random)
     files = SimulatedFiles()

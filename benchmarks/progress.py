@@ -1,4 +1,4 @@
-"""How far something is that takes minutes, on standard error: standard output is for what it finds."""
+"""How far something is that takes minutes: on standard error, beside what it finds."""
 
 from __future__ import annotations
 

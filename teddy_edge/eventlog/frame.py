@@ -202,5 +202,5 @@ def _claimed(data: bytes, offset_bytes: int, seq: int, bytes_max: int) -> Frame 
 
 
 def _is_sound(view: memoryview, frame: Frame, salt: int) -> bool:
-    _, crc = _MARK_AND_CRC.unpack_from(view, frame.offset_bytes)
+    crc: int = _MARK_AND_CRC.unpack_from(view, frame.offset_bytes)[1]
     return zlib.crc32(view[frame.offset_bytes + _MARK_AND_CRC.size : frame.end_bytes], salt) == crc

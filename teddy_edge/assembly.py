@@ -90,7 +90,7 @@ async def assembled(
         sender_policy = SenderPolicy(allow_unsigned=settings.commands.allow_unsigned)
         command_meter = Meter(clock)
         aggregates = Aggregates(settings.buttons.pins)
-        journal = Journal(log, clock, aggregates.apply, settings.commands.finished_max)
+        journal = Journal(log, clock, aggregates.apply, settings.commands)
         told = await asyncio.to_thread(_replay, log, journal)
         keeper = LogKeeper(log, lambda: cursor.seq, _teller(log, journal), settings.log, clock)
         await keeper.begin(told)

@@ -109,6 +109,8 @@ class CommandSettings(Section):
     allow_unsigned: bool = False
     keep_words: bool = False
     per_minute: int = Field(600, ge=1, le=1_000_000)
+    skew_s_max: int = Field(300, ge=0, le=24 * 3600)
+    unsynced_skew_s_max: int = Field(400 * 24 * 3600, ge=24 * 3600, le=10 * 365 * 24 * 3600)
     middleware: tuple[MiddlewareName, ...] = Field(
         ("metrics", "logging", "validation", "security", "rate_limit", "dedupe", "deadline"),
         description="each at most once, with validation and security among them in this order",

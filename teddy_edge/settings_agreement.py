@@ -31,7 +31,7 @@ class Rule:
         if _value(settings, self.least) + self.room <= limit:
             return None
         room = f" less {self.room}" if self.room else ""
-        return f"at most {self.most}{room}, which is {limit - self.room:g}: {self.because}"
+        return f"at most {self.most}{room}, which is {limit - self.room:.15g}: {self.because}"
 
 
 RULES: Final = (
@@ -52,6 +52,11 @@ RULES: Final = (
         "broker.held_bytes_max",
         "else one message alone would be left to the broker for ever",
         ENVELOPE_BYTES,
+    ),
+    Rule(
+        "log.segment_bytes_max",
+        "log.command_bytes_max",
+        "else retention could take the ends of all commands at once",
     ),
     Rule(
         "commands.payload_bytes_max",

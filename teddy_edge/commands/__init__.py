@@ -3,11 +3,12 @@
     envelope ─▶ middleware, outermost first ─▶ handler decides ─▶ journal appends ─▶ result
 
 `bus.py` dispatches, `middleware.py` checks, `handlers.py` knows the commands, `journal.py` appends
-and remembers what each command id came to, `aggregates.py` holds the states that are decided on.
+and remembers what each command id came to, `horizon.py` knows what is older than it remembers,
+`aggregates.py` holds the states that are decided on.
 
 It promises: a result is given only after its events and the record of its end are on the card (P1);
-a command id has one effect and one result, however often it comes (P2); what was refused is
-recorded too.
+a command id has one effect and one result, however often it comes (P2); one that comes after its
+result is forgotten expires; what was refused is recorded too.
 """
 
 from teddy_edge.commands.aggregates import Aggregates

@@ -137,5 +137,7 @@ class CommandBus:
             raise RuntimeError("the chain has no step that validates")
         handler = self._handlers[command.wire_name]
         return await self._journal.record(
-            context.envelope, functools.partial(handler.handle, command, context)
+            context.envelope,
+            context.origin,
+            functools.partial(handler.handle, command, context),
         )

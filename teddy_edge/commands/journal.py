@@ -3,6 +3,7 @@
 Every record of an end (`command_done`, `command_refused`) stands in the log behind the events of
 its command, in the same append, so that after any crash both are there or neither is. The last
 `finished_max` ends are kept in memory to answer duplicates; they are read from the log at start.
+What is older lies behind the `Horizon`, and is never executed again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from teddy_edge.clock import Clock
+from teddy_edge.commands.horizon import Horizon, microseconds
 from teddy_edge.errors import CommandExpired, CommandRejected, RecordTooLarge
 from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.events import (
@@ -26,6 +28,7 @@ from teddy_edge.events import (
     encode_event,
 )
 from teddy_edge.messages import Actor, CommandEnvelope, ErrorDetail, Origin, Refusal, Result
+from teddy_edge.settings import CommandSettings
 
 COMMAND_STREAM = "commands"
 
@@ -50,13 +53,14 @@ class Journal:
     """Appends decisions and refusals, and knows every recent command's result."""
 
     def __init__(
-        self, log: EventLog, clock: Clock, apply: Callable[[Event], None], finished_max: int
+        self, log: EventLog, clock: Clock, apply: Callable[[Event], None], limits: CommandSettings
     ) -> None:
         """`apply` moves the aggregates; it is called in the order of the log."""
         self._log = log
         self._clock = clock
         self._apply = apply
-        self._finished_max = finished_max
+        self._finished_max = limits.finished_max
+        self._horizon = Horizon(clock, limits)
         self._finished: OrderedDict[UUID, _Finished] = OrderedDict()
         self._in_flight: dict[UUID, asyncio.Future[_Finished]] = {}
 
@@ -66,11 +70,13 @@ class Journal:
         if event is None:
             return
         self._apply(event)
+        self._horizon.apply(event)
         result = _result_of(record, event)
         if result is not None:
             cause = record.cause
             sender = Sender(result.name, cause.actor_id, cause.actor_role)
-            self._remember(_Finished(result, sender))
+            issued_us = event.issued_us if isinstance(event, CommandDone) else None
+            self._remember(_Finished(result, sender, issued_us))
 
     def finished_last(self, results_max: int) -> list[Result]:
         """Give the results of the commands that ended last, the newest at the end."""
@@ -95,20 +101,31 @@ class Journal:
             raise CommandRejected("id_reused", "the id was used for another command before", "id")
         return finished.result.model_copy(update={"duplicate": True})
 
-    async def record(self, envelope: CommandEnvelope, decide: Callable[[], Decided]) -> Result:
+    async def record(
+        self, envelope: CommandEnvelope, origin: Origin, decide: Callable[[], Decided]
+    ) -> Result:
         """Decide and append; gives the result once it is on the card.
 
         Between `decide` and the append nothing else runs, so no two decisions rest on one state,
-        and a duplicate that arrived meanwhile finds the first.
+        and a duplicate that arrived meanwhile finds the first. Raises `CommandRejected` where the
+        command may have been done before (see `Horizon`), and what `decide` raises.
         """
         await self._log.wait_for_room()
         earlier = await self.earlier_result(envelope)
         if earlier is not None:
             return earlier
+        issued_us = microseconds(envelope.issued_at) if origin is Origin.MQTT else None
+        self._horizon.check(issued_us)
         decided = decide()
         cause = _cause(envelope.id, envelope.correlation_id, envelope.actor)
         events = [(event, decided.stream) for event in decided.events]
-        done = CommandDone(name=envelope.name, data=dict(decided.data))
+        done = CommandDone(
+            name=envelope.name,
+            data=dict(decided.data),
+            issued_us=issued_us,
+            done_before=self._horizon.done_count,
+            latest_us=self._horizon.latest_us,
+        )
         try:
             durable = self._append([*events, (done, COMMAND_STREAM)], cause)
         except RecordTooLarge as error:
@@ -122,7 +139,8 @@ class Journal:
             data=dict(decided.data),
             correlation_id=envelope.correlation_id,
         )
-        return await self._finish(result, _sender(envelope.name, envelope.actor), durable)
+        sender = _sender(envelope.name, envelope.actor)
+        return await self._finish(_Finished(result, sender, issued_us), durable)
 
     async def refuse_command(
         self, envelope: CommandEnvelope, origin: Origin, rejection: CommandRejected
@@ -147,7 +165,7 @@ class Journal:
         await self._log.wait_for_room()
         command_id = refusal.command_id
         is_first = command_id is not None and not self._is_known(command_id)
-        event = _refused(refusal)
+        event = _refused(refusal, self._horizon)
         cause = _cause(command_id if is_first else None, refusal.correlation_id, actor)
         durable = self._append([(event, COMMAND_STREAM)], cause)
         result = Result(
@@ -159,7 +177,7 @@ class Journal:
             correlation_id=refusal.correlation_id,
         )
         if is_first:
-            return await self._finish(result, _sender(refusal.name, actor), durable)
+            return await self._finish(_Finished(result, _sender(refusal.name, actor)), durable)
         return result.model_copy(update={"seq": await durable})
 
     async def note(self, event: Event, stream: str) -> int:
@@ -175,25 +193,22 @@ class Journal:
         durable = self._log.append(entries)
         for event, _ in events:
             self._apply(event)
+            self._horizon.apply(event)
         return durable
 
-    async def _finish(self, result: Result, sender: Sender, durable: asyncio.Future[int]) -> Result:
-        assert result.command_id is not None
+    async def _finish(self, end: _Finished, durable: asyncio.Future[int]) -> Result:
+        assert end.result.command_id is not None
         finished: asyncio.Future[_Finished] = asyncio.get_running_loop().create_future()
-        self._in_flight[result.command_id] = finished
-        durable.add_done_callback(lambda done: self._settle(result, sender, done, finished))
+        self._in_flight[end.result.command_id] = finished
+        durable.add_done_callback(lambda done: self._settle(end, done, finished))
         return (await asyncio.shield(finished)).result
 
     def _settle(
-        self,
-        result: Result,
-        sender: Sender,
-        durable: asyncio.Future[int],
-        finished: asyncio.Future[_Finished],
+        self, end: _Finished, durable: asyncio.Future[int], finished: asyncio.Future[_Finished]
     ) -> None:
         """Runs when the card has answered, whether or not anybody still waits."""
-        assert result.command_id is not None
-        del self._in_flight[result.command_id]
+        assert end.result.command_id is not None
+        del self._in_flight[end.result.command_id]
         if durable.cancelled():
             finished.cancel()
             return
@@ -201,7 +216,7 @@ class Journal:
         if error is not None:
             finished.set_exception(error)
             return
-        end = _Finished(result.model_copy(update={"seq": durable.result()}), sender)
+        end = end._replace(result=end.result.model_copy(update={"seq": durable.result()}))
         self._remember(end)
         finished.set_result(end)
 
@@ -212,7 +227,8 @@ class Journal:
         assert end.result.command_id is not None
         self._finished[end.result.command_id] = end
         while len(self._finished) > self._finished_max:
-            self._finished.popitem(last=False)
+            _, oldest = self._finished.popitem(last=False)
+            self._horizon.forget(oldest.issued_us)
 
 
 class Sender(NamedTuple):
@@ -226,13 +242,15 @@ class Sender(NamedTuple):
 class _Finished(NamedTuple):
     result: Result
     sender: Sender
+    issued_us: int | None = None
+    """Where it was done, and came over MQTT: when its sender issued it."""
 
 
 def _sender(name: str | None, actor: Actor | None) -> Sender:
     return Sender(name, None, None) if actor is None else Sender(name, actor.id, actor.role)
 
 
-def _refused(refusal: Refusal) -> CommandRefused:
+def _refused(refusal: Refusal, horizon: Horizon) -> CommandRefused:
     rejection = refusal.rejection
     return CommandRefused(
         name=refusal.name,
@@ -241,6 +259,8 @@ def _refused(refusal: Refusal) -> CommandRefused:
         code=rejection.code,
         message=rejection.message,
         field=rejection.field,
+        done_before=horizon.done_count,
+        latest_us=horizon.latest_us,
     )
 
 

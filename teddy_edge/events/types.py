@@ -174,11 +174,17 @@ class CommandDone:
     """A command had its effect; the record that makes a duplicate harmless."""
 
     type: ClassVar[str] = "command_done"
-    type_version: ClassVar[int] = 1
+    type_version: ClassVar[int] = 2
     data_class: ClassVar[DataClass] = DataClass.COMMAND
 
     name: str
     data: dict[str, Any]
+    issued_us: int | None = None
+    """When it was issued, by its sender's clock; None where the bear stamped it."""
+    done_before: int | None = None
+    """How many commands were done before; None where nobody counted."""
+    latest_us: int | None = None
+    """When the latest of these was issued, as `issued_us`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class CommandRefused:
     """A command was rejected or came too late. Its payload is not kept."""
 
     type: ClassVar[str] = "command_refused"
-    type_version: ClassVar[int] = 1
+    type_version: ClassVar[int] = 2
     data_class: ClassVar[DataClass] = DataClass.COMMAND
 
     name: str | None
@@ -195,6 +201,10 @@ class CommandRefused:
     code: str
     message: str
     field: str | None
+    done_before: int | None = None
+    """As in `CommandDone`."""
+    latest_us: int | None = None
+    """As in `CommandDone`."""
 
 
 EVENT_TYPES: dict[str, type[Event]] = {

@@ -13,8 +13,17 @@ from teddy_edge.events.types import EVENT_TYPES, Event
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
-"""From (type, version) to the version after it. Every type is in its first version so far."""
+
+def _without_issue(data: dict[str, Any]) -> dict[str, Any]:
+    """An end that says nothing of when commands were issued; what is not given is not known."""
+    return data
+
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    ("command_done", 1): _without_issue,
+    ("command_refused", 1): _without_issue,
+}
+"""From (type, version) to the version after it."""
 
 
 def current_event(

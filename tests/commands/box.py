@@ -44,7 +44,7 @@ class Box:
         self,
         log: EventLog,
         clock: FakeClock,
-        finished_max: int,
+        settings: CommandSettings,
         *,
         allow_unsigned: bool,
         keep_words: bool,
@@ -52,10 +52,9 @@ class Box:
         self.log = log
         self.clock = clock
         self.aggregates = Aggregates(["left_paw", "right_paw"])
-        self.journal = Journal(log, clock, self.aggregates.apply, finished_max)
+        self.journal = Journal(log, clock, self.aggregates.apply, settings)
         self.bus = CommandBus(self.journal, clock)
         policy = SenderPolicy(allow_unsigned=allow_unsigned)
-        settings = CommandSettings()
         self.meter = Meter(clock)
         self.standard = standard_middleware(
             settings.middleware,
@@ -124,7 +123,7 @@ async def open_box(
     box = Box(
         log,
         clock or FakeClock(),
-        finished_max,
+        CommandSettings().model_copy(update={"finished_max": finished_max}),
         allow_unsigned=allow_unsigned,
         keep_words=keep_words,
     )

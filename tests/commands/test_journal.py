@@ -160,7 +160,7 @@ async def test_a_sender_who_goes_away_does_not_undo_a_command(tmp_path: Path) ->
 
 
 async def test_a_bear_takes_no_more_children_than_its_settings_say(tmp_path: Path) -> None:
-    async with open_box(tmp_path) as box:
+    async with open_box(tmp_path, finished_max=CHILDREN_MAX) as box:
         for number in range(CHILDREN_MAX):
             await box.send(box.envelope(data={**EMMA, "udid": f"u{number}"}))
         one_more = await box.send(box.envelope())

@@ -28,6 +28,10 @@ APART = [
         "broker.packet_bytes_max: got 1048576; accepted: at most broker.held_bytes_max less 4096,",
     ),
     (
+        "[log]\ncommand_bytes_max = 4194303",
+        "log.segment_bytes_max: got 4194304; accepted: at most log.command_bytes_max, which is 4",
+    ),
+    (
         "[log]\nrecord_bytes_max = 36863",
         "commands.payload_bytes_max: got 32768; accepted: at most log.record_bytes_max less 4096,",
     ),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from teddy_edge.clock import Clock
 from teddy_edge.commands.journal import Journal
@@ -17,6 +19,9 @@ from teddy_edge.events import Event
 from teddy_edge.messages import CommandEnvelope, Origin, Refusal, Result
 
 logger = logging.getLogger("teddy_edge.commands")
+
+RECEIPTS_MAX = 1000
+"""Commands with a deadline of which it is known when they first came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class CommandContext:
     envelope: CommandEnvelope
     origin: Origin
     received_ns: int
-    """Monotonic."""
+    """When it came, by monotonic time; of one with a deadline, when it first came."""
     command: Command | None = None
 
 
@@ -72,6 +77,7 @@ class CommandBus:
         self._clock = clock
         self._handlers: dict[str, CommandHandler] = {}
         self._chain: CallNext = self._dispatch
+        self._first_received_ns: OrderedDict[UUID, int] = OrderedDict()
 
     def register(self, handler: CommandHandler) -> None:
         """Add the one handler of a command type."""
@@ -110,7 +116,7 @@ class CommandBus:
         """
         if received_ns is None:
             received_ns = self._clock.monotonic_ns()
-        context = CommandContext(envelope, origin, received_ns)
+        context = CommandContext(envelope, origin, self._first_receipt(envelope, received_ns))
         with correlation(envelope.correlation_id or str(envelope.id)):
             await self._journal.wait_for_room()  # before the deadline is looked at
             try:
@@ -119,6 +125,15 @@ class CommandBus:
                 rejection = caught
             # Outside of the handler: what goes wrong from here on must not carry what was sent.
             return await self._journal.refuse_command(envelope, origin, rejection)
+
+    def _first_receipt(self, envelope: CommandEnvelope, received_ns: int) -> int:
+        """Give when a command first came: a lost connection brings it again, no younger."""
+        if envelope.expires_at is None:
+            return received_ns
+        received_ns = self._first_received_ns.setdefault(envelope.id, received_ns)
+        if len(self._first_received_ns) > RECEIPTS_MAX:
+            self._first_received_ns.popitem(last=False)
+        return received_ns
 
     async def refuse(self, refusal: Refusal) -> Result:
         """Record that something was refused before it was a command. Raises as `execute` does."""

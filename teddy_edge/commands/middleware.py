@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -104,26 +105,37 @@ class DedupeMiddleware:
 class DeadlineMiddleware:
     """Refuses a command whose time is over.
 
-    Where the wall clock cannot be trusted, its life counts from its receipt, by monotonic time.
+    Where the wall clock cannot be trusted, its life counts from when it first came, by monotonic
+    time; after a restart, from when it comes again. How long the broker held it before that cannot
+    be known, so what must not come late (`Command.needs_trusted_time`) is refused.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, command_type: Callable[[str], type[Command]]) -> None:
         self._clock = clock
+        self._command_type = command_type
 
     async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
-        """Raise `CommandExpired` past the deadline."""
-        if self._is_over(context):
-            raise CommandExpired("expired", "the command came after its deadline", "expires_at")
+        """Raise `CommandExpired` past the deadline, `CommandRejected` where nobody can tell."""
+        expires_at = context.envelope.expires_at
+        if expires_at is not None:
+            self._check(context, expires_at)
         return await call_next(context)
 
-    def _is_over(self, context: CommandContext) -> bool:
-        envelope = context.envelope
-        if envelope.expires_at is None:
-            return False
+    def _check(self, context: CommandContext, expires_at: datetime) -> None:
         if self._clock.trust() is Trust.UNSYNCED:
-            life_s = (envelope.expires_at - envelope.issued_at).total_seconds()
-            return self._clock.monotonic_ns() - context.received_ns > life_s * NS_PER_S
-        return self._clock.wall_ns() > envelope.expires_at.timestamp() * NS_PER_S
+            self._check_risk(context)
+            life_s = (expires_at - context.envelope.issued_at).total_seconds()
+            is_over = self._clock.monotonic_ns() - context.received_ns > life_s * NS_PER_S
+        else:
+            is_over = self._clock.wall_ns() > expires_at.timestamp() * NS_PER_S
+        if is_over:
+            raise CommandExpired("expired", "the command came after its deadline", "expires_at")
+
+    def _check_risk(self, context: CommandContext) -> None:
+        may_be_late = context.origin is Origin.MQTT
+        if may_be_late and self._command_type(context.envelope.name).needs_trusted_time:
+            sentence = "the bear does not know the time now, and this cannot be taken back"
+            raise CommandRejected("time_unknown", sentence, "expires_at")
 
 
 class RateLimitMiddleware:
@@ -179,6 +191,6 @@ def standard_middleware(
         "security": SecurityMiddleware(policy),
         "rate_limit": RateLimitMiddleware(clock, per_minute),
         "dedupe": DedupeMiddleware(journal),
-        "deadline": DeadlineMiddleware(clock),
+        "deadline": DeadlineMiddleware(clock, command_type),
     }
     return [steps[name] for name in names]

@@ -87,9 +87,10 @@ class ReportSafetyViolation(Command):
 
 
 class DeactivateChild(Command):
-    """End a child's use of the bear; its history stays."""
+    """End a child's use of the bear for good, since its udid stays taken; its history stays."""
 
     wire_name: ClassVar[str] = "deactivate_child"
+    needs_trusted_time: ClassVar[bool] = True
 
     child_id: Identifier
     reason: Label | None = None

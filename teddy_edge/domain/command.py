@@ -18,8 +18,11 @@ class Part(BaseModel):
 class Command(Part):
     """A request to change something.
 
-    A subclass sets `wire_name` and may narrow `origins`, the ways it may come in.
+    A subclass sets `wire_name` and may narrow `origins`, the ways it may come in. It sets
+    `needs_trusted_time` where it cannot be taken back: a broker may have held such a command for
+    days, and a bear that does not know the time would obey it long after its deadline.
     """
 
     wire_name: ClassVar[str]
     origins: ClassVar[frozenset[Origin]] = frozenset({Origin.MQTT, Origin.SOCKET, Origin.LIBRARY})
+    needs_trusted_time: ClassVar[bool] = False

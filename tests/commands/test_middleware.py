@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -113,6 +114,48 @@ async def test_a_clock_that_is_not_trusted_expires_nothing_that_just_came(tmp_pa
         envelope = box.envelope(expires_in_s=10)
         box.clock.step_wall(50 * 365 * 24 * 3600, Trust.UNSYNCED)
         assert (await box.send(envelope)).status == "done"
+
+
+async def test_while_the_time_is_not_known_a_command_lives_from_when_it_first_came(
+    tmp_path: Path,
+) -> None:
+    async with open_box(tmp_path) as box:
+        box.clock.step_wall(-50 * 365 * 24 * 3600, Trust.UNSYNCED)
+        envelope = box.envelope(expires_in_s=10)
+        box.log.wait_for_room = never  # type: ignore[method-assign]
+        first = asyncio.create_task(box.send(envelope))
+        await asyncio.sleep(0)
+        first.cancel()  # as when the connection is lost
+        del box.log.wait_for_room
+        box.clock.advance(11)
+        again = await box.send(envelope)
+        assert (again.status, box.types()) == ("expired", ["command_refused"])
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("trust", "origin", "expires_in_s", "code"),
+    [
+        (Trust.UNSYNCED, Origin.MQTT, 60, "time_unknown"),
+        (Trust.UNSYNCED, Origin.MQTT, None, None),
+        (Trust.UNSYNCED, Origin.SOCKET, 60, None),
+        (Trust.SYNCED, Origin.MQTT, 60, None),
+        (Trust.SET, Origin.MQTT, 60, None),
+    ],
+)
+async def test_what_cannot_be_taken_back_is_refused_where_nobody_knows_how_late_it_is(
+    tmp_path: Path, trust: Trust, origin: Origin, expires_in_s: float | None, code: str | None
+) -> None:
+    async with open_box(tmp_path) as box:
+        child = (await box.send(box.envelope())).data
+        box.clock.step_wall(0, trust)
+        envelope = box.envelope("deactivate_child", child, expires_in_s=expires_in_s)
+        result = await box.send(envelope, origin)
+        assert (result.error and result.error.code) == code
+        assert result.success is (code is None)
 
 
 async def test_a_duplicate_past_its_deadline_keeps_its_result(tmp_path: Path) -> None:

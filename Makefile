@@ -26,9 +26,10 @@ test: setup ## run the tests; `make test ARGS="-k uplink"` runs some
 fuzz: setup ## put millions of cases through the log's decoders; `ARGS="--cases 1000"`
 	@python -m benchmarks.fuzz $(ARGS)
 
-torture: setup ## kill the log's writer 2,000 times, and fail every storage call of the daemon
-	@KILLS=2000 FAULT_POINTS=1000 FAULT_TIME_S=3600 python -m pytest -s -o faulthandler_timeout=7200 \
-		tests/eventlog/test_kill.py tests/faults $(ARGS)
+torture: setup ## kill the log's writer 2,000 times, cut its power 4,000 times, fail every storage call
+	@KILLS=2000 POWER_CUTS=4000 FAULT_POINTS=1000 FAULT_TIME_S=3600 \
+		python -m pytest -s -o faulthandler_timeout=7200 \
+		tests/eventlog/test_kill.py tests/power tests/faults $(ARGS)
 
 bench: setup ## measure; `ARGS="--device vda"` counts the device's bytes too (nobody else writing)
 	@mkdir -p .run/bench

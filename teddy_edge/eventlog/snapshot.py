@@ -218,4 +218,7 @@ def _proven_bytes(found: Survey) -> int:
         return HEADER_BYTES
     proven_seq = found.frames[-1].proven_seq
     proven = [frame for frame in found.frames if frame.is_seal or frame.seq <= proven_seq]
+    last_commit = found.frames[len(proven) :]
+    if last_commit and last_commit[0].position == 0:  # also where damage lies right before it
+        return last_commit[0].offset_bytes
     return proven[-1].end_bytes if proven else HEADER_BYTES

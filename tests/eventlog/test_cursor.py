@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from teddy_edge.eventlog import Cursor
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
 
 EPOCH = UUID("0192f000-0000-7000-8000-000000000001")
 
@@ -36,6 +37,27 @@ def test_the_position_in_another_log_counts_as_none(tmp_path: Path) -> None:
     assert cursor.seq == 0
     assert cursor.note is not None
     assert str(other) in cursor.note
+
+
+def test_a_position_that_was_read_moves_on(tmp_path: Path) -> None:
+    Cursor.open(tmp_path / "confirmed", EPOCH).move(7)
+    Cursor.open(tmp_path / "confirmed", EPOCH).move(9)
+    assert Cursor.open(tmp_path / "confirmed", EPOCH).seq == 9
+
+
+def test_the_position_in_another_log_is_replaced(tmp_path: Path) -> None:
+    Cursor.open(tmp_path / "confirmed", uuid4()).move(7)
+    Cursor.open(tmp_path / "confirmed", EPOCH).move(1)
+    assert Cursor.open(tmp_path / "confirmed", EPOCH).seq == 1
+
+
+def test_a_position_that_stays_is_not_written_again() -> None:
+    files = SimulatedFiles()
+    cursor = Cursor.open(Path("/log/confirmed"), EPOCH, files)
+    cursor.move(7)
+    changes = len(files.journal)
+    cursor.move(7)
+    assert len(files.journal) == changes
 
 
 def test_every_flipped_bit_and_every_truncation_of_the_file_counts_as_none(tmp_path: Path) -> None:

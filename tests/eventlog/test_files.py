@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -104,3 +109,67 @@ def test_a_simulated_power_cut_takes_what_was_not_synced() -> None:
     taken = files.after_crash(len(files.journal), Loss(kept=1), random)
     assert taken.names(directory) == ["a", "b"]
     assert taken.content(directory / "a") == b"losted"
+
+
+def test_a_lock_that_is_held_names_its_directory_and_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("what an owner before us left\n")
+    lock = SystemFiles().lock(path)
+    assert path.read_text() == f"{os.getpid()}\n"
+    with pytest.raises(LogLocked) as caught:
+        SystemFiles().lock(path)
+    assert (caught.value.directory, caught.value.pid) == (tmp_path, os.getpid())
+    lock.release()
+    SystemFiles().lock(path).release()
+
+
+def test_a_lock_whose_owner_has_not_yet_said_its_pid_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        with pytest.raises(LogLocked) as caught:
+            SystemFiles().lock(path)
+    assert caught.value.pid is None
+
+
+def test_a_lock_file_is_its_owners_alone(tmp_path: Path) -> None:
+    SystemFiles().lock(tmp_path / "lock").release()
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_write_that_the_system_takes_in_part_goes_on_behind_that_part(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    file = SystemFiles().create(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            file.write(3, b"0123456789")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        file.close()
+    assert caught.value.errno == errno.EFBIG
+    assert path.read_bytes() == b"\0\0\0" + b"0123456"
+
+
+def test_a_file_that_was_opened_for_reading_cannot_be_written(tmp_path: Path) -> None:
+    write_whole(SystemFiles(), tmp_path / "a", b"whole")
+    file = SystemFiles().open(tmp_path / "a")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.write(0, b"other")
+    file.close()
+
+
+def test_the_free_bytes_are_those_of_the_card(tmp_path: Path) -> None:
+    free_bytes = shutil.disk_usage(tmp_path).free
+    assert free_bytes / 2 <= SystemFiles().free_bytes(tmp_path) <= free_bytes * 2
+
+
+def test_a_read_that_the_system_gives_in_parts_is_put_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = os.pread
+    write_whole(SystemFiles(), tmp_path / "a", b"0123456789")
+    monkeypatch.setattr(os, "pread", lambda file, size, offset: read(file, min(size, 4), offset))
+    assert read_whole(SystemFiles(), tmp_path / "a") == b"0123456789"
+    assert read_bytes(SystemFiles(), tmp_path / "a", 1, 6) == b"123456"

@@ -9,12 +9,12 @@ from zlib import crc32
 import pytest
 
 from teddy_edge.errors import LogFormatUnsupported, LogNotFound
-from teddy_edge.eventlog import Damage, Entry, EventLog, Gap
+from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import File
 from teddy_edge.eventlog.inspection import Defect, Kind, verify
 from teddy_edge.eventlog.origin import read_origin, write_origin
-from teddy_edge.eventlog.segment import HEADER_BYTES, decode_header, file_name
+from teddy_edge.eventlog.segment import HEADER_BYTES, decode_header, encode_header, file_name
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.snapshot import ClassStatistics, Snapshot, Statistics
 from teddy_edge.settings import LogSettings
@@ -71,7 +71,14 @@ async def test_every_spoilt_byte_is_found_with_its_segment_and_offset() -> None:
             if not is_last_seal:
                 (defect,) = verification.defects
                 assert defect.path == segment.path
+                assert defect.kind is _kind_at(segment, offset)
                 assert 0 <= offset - defect.offset_bytes < defect.size_bytes
+
+
+def _kind_at(segment: Layout, offset_bytes: int) -> Kind:
+    if offset_bytes < HEADER_BYTES:
+        return Kind.HEADER
+    return Kind.BYTES if offset_bytes < segment.frames[-1].offset_bytes else Kind.END
 
 
 async def test_looking_changes_nothing() -> None:
@@ -96,7 +103,81 @@ async def test_a_record_that_was_altered_with_its_checksum_breaks_the_chain() ->
             altered = files.copy()
             data = segment.data[: frame.offset_bytes] + forged + segment.data[frame.end_bytes :]
             altered.damage(segment.path, data)
-            assert verify(DIRECTORY, altered).chain_breaks == [frame.seq]
+            verification = verify(DIRECTORY, altered)
+            assert verification.chain_breaks == [frame.seq]
+            place = (segment.path, frame.offset_bytes, len(forged))
+            concerned = Gap(frame.seq, frame.seq)
+            assert verification.defects == [Defect(Kind.ALTERED, *place, concerned)]
+
+
+async def test_a_header_that_was_altered_with_its_checksum_breaks_the_chain() -> None:
+    files, segments = await closed_log()
+    for segment in segments:
+        header = decode_header(segment.path, segment.data)
+        assert header is not None
+        forged = encode_header(header._replace(chain=b"forged chain val"))
+        altered = files.copy()
+        altered.damage(segment.path, forged + segment.data[HEADER_BYTES:])
+        first = segment.records[0]
+        concerned = Gap(first.seq, first.seq)
+        size_bytes = first.end_bytes - first.offset_bytes
+        assert verify(DIRECTORY, altered).defects == [
+            Defect(Kind.ALTERED, segment.path, 0, HEADER_BYTES, concerned),
+            Defect(Kind.ALTERED, segment.path, HEADER_BYTES, size_bytes, concerned),
+        ]
+
+
+async def test_the_chain_is_checked_behind_a_gap_too() -> None:
+    files, segments = await closed_log()
+    segment = segments[0]
+    gone, altered = segment.records[1], segment.records[3]
+    header = decode_header(segment.path, segment.data)
+    assert header is not None
+    forged = framing.encode(
+        framing.salt_of(header.epoch, header.first_seq), 0, altered.flags, altered.data_class,
+        altered.seq, b"X" + altered.body[1:], altered.chain,
+    )  # fmt: skip
+    data = (
+        segment.data[: gone.offset_bytes]
+        + segment.data[gone.end_bytes : altered.offset_bytes]
+        + forged
+        + segment.data[altered.end_bytes :]
+    )
+    files.damage(segment.path, data)
+    verification = verify(DIRECTORY, files)
+    assert verification.chain_breaks == [altered.seq]
+    assert verification.gaps == [Gap(gone.seq, gone.seq)]
+
+
+async def test_a_break_off_before_a_segment_that_does_not_belong_is_told() -> None:
+    files, segments = await closed_log()
+    *_, finished, last = segments
+    size_bytes = finished.frames[-1].offset_bytes
+    files.damage(finished.path, finished.data[:size_bytes])
+    files.damage(last.path, b"nothing that can be read")
+    assert verify(DIRECTORY, files).defects == [
+        Defect(Kind.FOREIGN, last.path, 0, 24, None),
+        Defect(Kind.END, finished.path, size_bytes, 0, None),
+    ]
+
+
+async def test_what_retention_removed_is_counted_over_all_segments() -> None:
+    files = SimulatedFiles()
+    policy = Policy(removable=frozenset({6}))
+    settings = LogSettings(segment_bytes_max=4096, allocation_bytes=512)
+    log = EventLog.open(DIRECTORY, settings, files, policy=policy)
+    log.start()
+    for number in range(300):
+        await log.append([Entry(5 + number % 2, bytes(100))])
+    while log.retention.reduce(300):
+        pass
+    await log.close()
+    verification = verify(DIRECTORY, files)
+    kept = sum(1 for _ in Snapshot(DIRECTORY, files).records())
+    assert verification.is_whole
+    assert verification.segment_count == len(layouts(files)) > 3
+    assert (verification.record_count, verification.removed_count) == (kept, 300 - kept)
+    assert kept < 200
 
 
 async def test_two_records_that_changed_places_break_the_chain() -> None:
@@ -205,16 +286,17 @@ async def test_a_hole_in_the_last_commit_is_unfinished_with_all_of_its_append() 
     files = SimulatedFiles()
     await write_history(files, (1, 1, 3))
     (last,) = layouts(files)
-    kept, torn = last.records[1], last.records[3]
-    size_bytes = torn.end_bytes - torn.offset_bytes
-    data = last.data[: torn.offset_bytes] + bytes(size_bytes) + last.data[torn.end_bytes :]
-    files.damage(last.path, data)
-    verification = verify(DIRECTORY, files)
-    assert verification.is_whole
-    assert (verification.last_seq, verification.record_count) == (2, 2)
-    end_bytes = last.records[-1].end_bytes
-    assert verification.unfinished == Damage(last.path, kept.end_bytes, end_bytes - kept.end_bytes)
-    assert [record.seq for record in Snapshot(DIRECTORY, files).records()] == [1, 2]
+    kept, end_bytes = last.records[1], last.records[-1].end_bytes
+    unfinished = Damage(last.path, kept.end_bytes, end_bytes - kept.end_bytes)
+    for torn in last.records[2:4]:
+        size_bytes = torn.end_bytes - torn.offset_bytes
+        data = last.data[: torn.offset_bytes] + bytes(size_bytes) + last.data[torn.end_bytes :]
+        files.damage(last.path, data)
+        verification = verify(DIRECTORY, files)
+        assert verification.is_whole
+        assert (verification.last_seq, verification.record_count) == (2, 2)
+        assert verification.unfinished == unfinished
+        assert [record.seq for record in Snapshot(DIRECTORY, files).records()] == [1, 2]
 
 
 async def test_a_finished_segment_that_breaks_off_is_damaged_where_it_breaks_off() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from teddy_edge.errors import LogFull, LogPoisoned
 from teddy_edge.eventlog import Entry, EventLog, Policy
-from teddy_edge.eventlog.reserve import RESERVE_NAME
+from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.reserve import RESERVE_NAME, Reserve, free_up
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.settings import LogSettings
 
@@ -95,3 +96,36 @@ async def test_without_a_reserve_a_full_card_poisons() -> None:
     results = await asyncio.gather(*appends, return_exceptions=True)
     assert isinstance(results[-1], LogPoisoned)
     await log.close()
+
+
+class Card(SystemFiles):
+    """Real files on a card of which the test says how much is free."""
+
+    left_bytes = 0
+
+    def free_bytes(self, directory: Path) -> int:
+        return self.left_bytes
+
+
+def test_the_reserve_is_made_with_thrice_its_size_free_and_goes_below_its_size(
+    tmp_path: Path,
+) -> None:
+    card = Card()
+    reserve = Reserve(tmp_path, card, 1000)
+    for left_bytes, is_held in [
+        (0, False), (2999, False), (3000, True), (1000, True), (999, False), (2999, False),
+        (4000, True),
+    ]:  # fmt: skip
+        card.left_bytes = left_bytes
+        reserve.keep()
+        assert reserve.is_spent is not is_held
+        assert reserve.wanted_bytes == (1000 if is_held else 3000)
+        assert card.names(tmp_path) == [RESERVE_NAME] * is_held
+
+
+def test_room_is_given_up_whether_the_reserve_is_whole_or_was_being_made(tmp_path: Path) -> None:
+    files = SystemFiles()
+    for name in ("reserve", "reserve.new", "other"):
+        files.create(tmp_path / name).close()
+    free_up(tmp_path, files)
+    assert files.names(tmp_path) == ["other"]

@@ -1,124 +1,220 @@
-"""Durable appends a second: the log, the raw limit and sqlite, interleaved in one run.
+"""Durable appends a second: the log, the limit, and others, interleaved in one run.
 
-    python benchmarks/appends.py DIRECTORY [DEVICE]
+    python -m benchmarks.appends DIRECTORY [--device DEVICE]
 
-With DEVICE (as in /sys/block) also the bytes and flushes that it counted for each event.
+Rates are those of appending alone. Device bytes and flushes are what the device counted from the
+first event until everything was closed, so nobody else should write to it; by default it is the
+one that holds DIRECTORY.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import importlib.metadata
 import os
 import shutil
 import sqlite3
 import statistics
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
-from teddy_edge.eventlog import Entry, EventLog
-from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
+from benchmarks.device import Counters, counters, device_under
+from benchmarks.peers import (
+    Appending,
+    Contender,
+    Load,
+    eventsourcing,
+    group_commit,
+    persist_queue,
+    raw,
+    sqlite,
+    synchronous_of_sqlite,
+)
+from benchmarks.progress import Progress
+from teddy_edge.eventlog import Entry, EventLog, Policy
 from teddy_edge.settings import LogSettings
 
-ROUNDS = 5
-PRODUCERS = {1: 2000, 64: 20_000}
-"""Producers, and events of all of them."""
+EVENT_BYTES = (200, 1000)
+TIMES = {1: 2000, 64: 300}
+"""Producers, and how often each of them appends."""
+LONE_TIMES = 2000
+"""How many events those append that make one durable at a time, whatever the producers."""
+LIMIT = "raw limit"
+DATA_CLASS = 5
+SETTINGS = LogSettings()
+POLICY = Policy(removable=frozenset({DATA_CLASS}))
+LIBRARIES = {"eventsourcing": "eventsourcing", "persistqueue": "persist-queue"}
+"""Modules, and the names of what they are installed by."""
 
-Run = Callable[[Path, int, int, int], None]
+
+async def opened(directory: Path) -> EventLog:
+    """Open a log that writes; what it holds may leave it once it is confirmed."""
+    log = EventLog.open(directory / "log", SETTINGS, policy=POLICY)
+    log.start()
+    return log
 
 
-def log(directory: Path, producers: int, events: int, event_bytes: int) -> None:
+@contextmanager
+def fresh_log(directory: Path, load: Load) -> Iterator[Appending]:
     """Append with the log, each producer waiting for its own event."""
-    asyncio.run(_log(directory, producers, events, event_bytes))
+    entry = Entry(DATA_CLASS, load.body)
+
+    async def produce() -> None:
+        for _ in range(load.times):
+            await log.append([entry])
+
+    async def append() -> None:
+        await asyncio.gather(*[produce() for _ in range(load.together)])
+
+    with asyncio.Runner() as runner:
+        log = runner.run(opened(directory))
+        yield lambda: runner.run(append())
+        runner.run(log.close())
 
 
-async def _log(directory: Path, producers: int, events: int, event_bytes: int) -> None:
-    opened = EventLog.open(directory / "log", LogSettings())
-    opened.start()
-    entry = Entry(5, bytes(range(200)) * (event_bytes // 200) + bytes(event_bytes % 200))
-
-    async def produce(count: int) -> None:
-        for _ in range(count):
-            await opened.append([entry])
-
-    await asyncio.gather(*[produce(events // producers) for _ in range(producers)])
-    await opened.close()
+@contextmanager
+def recycled_log(directory: Path, load: Load) -> Iterator[Appending]:
+    """The same where retention has freed as many segments before as the events will take."""
+    asyncio.run(free_segments(directory, load.events * load.event_bytes))
+    with fresh_log(directory, load) as append:
+        yield append
 
 
-def raw(directory: Path, producers: int, events: int, event_bytes: int) -> None:
-    """Write and fdatasync the same bytes into zeros: the limit of the device and file system."""
-    size = event_bytes + FRAME_BYTES_MIN
-    descriptor = os.open(directory / "raw", os.O_RDWR)
-    batch = b"\xaa" * size * producers
-    for number in range(events // producers):
-        os.pwrite(descriptor, batch, number * len(batch))
-        os.fdatasync(descriptor)
-    os.close(descriptor)
+async def free_segments(directory: Path, size_bytes: int) -> None:
+    """Fill some segments, call them confirmed, and let everything leave the log that may."""
+    log = await opened(directory)
+    entries = [Entry(DATA_CLASS, bytes(1000))] * 900
+    entries_bytes = sum(len(entry.body) for entry in entries)
+    for _ in range((size_bytes + 2 * SETTINGS.segment_bytes_max) // entries_bytes + 1):
+        await log.append(entries)
+    while log.retention.reduce(log.last_seq):
+        pass
+    await log.close()
 
 
-def sqlite(directory: Path, producers: int, events: int, event_bytes: int) -> None:
-    """Insert into sqlite, WAL, synchronous=FULL, one transaction for each batch."""
-    database = sqlite3.connect(directory / "events.db", isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=FULL")
-    database.execute("CREATE TABLE events (seq INTEGER PRIMARY KEY, body BLOB)")
-    body = b"\xaa" * event_bytes
-    for _ in range(events // producers):
-        database.execute("BEGIN")
-        database.executemany("INSERT INTO events (body) VALUES (?)", [(body,)] * producers)
-        database.execute("COMMIT")
-    database.close()
+class Cost(NamedTuple):
+    """What one run took."""
+
+    events_per_s: float
+    device: Counters | None
 
 
-def prepare(directory: Path, events: int, event_bytes: int) -> None:
-    """Make an empty directory with a file of zeros for the raw limit, all of it synced."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    (directory / "raw").write_bytes(bytes((event_bytes + FRAME_BYTES_MIN) * events))
-    os.sync()
+@dataclass(slots=True)
+class Row:
+    """One contender, under one load, and what each of its runs took."""
+
+    name: str
+    contender: Contender
+    load: Load
+    costs: list[Cost] = field(default_factory=list)
+
+    def run(self, directory: Path, device: Path | None) -> None:
+        """Run it once more, in an empty directory."""
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        with self.contender(directory, self.load) as append:
+            os.sync()
+            before = counters(device) if device else None
+            begin_s = time.perf_counter()
+            append()
+            took_s = time.perf_counter() - begin_s
+        spent = counters(device).since(before) if device and before else None
+        self.costs.append(Cost(self.load.events / took_s, spent))
+
+    @property
+    def events_per_s(self) -> float:
+        """The median rate."""
+        return statistics.median(cost.events_per_s for cost in self.costs)
+
+    def shown(self, limit_per_s: float) -> str:
+        """One line, with medians and the ratio to the limit."""
+        ratio = self.events_per_s / limit_per_s
+        line = f"{self.name:24}{self.events_per_s:12,.0f}{ratio:10.2f}"
+        counted = [cost.device for cost in self.costs if cost.device is not None]
+        if not counted:
+            return f"{line}{'not counted':>16}{'not counted':>15}"
+        events = self.load.events
+        written_bytes = statistics.median(device.written_bytes for device in counted) / events
+        flushes = statistics.median(device.flushes for device in counted) / events
+        return f"{line}{written_bytes:16,.0f}{flushes:15.3f}"
 
 
-def counters(device: str | None) -> tuple[int, int]:
-    """Give bytes written and flushes done by the device so far."""
-    if device is None:
-        return 0, 0
-    fields = Path(f"/sys/block/{device}/stat").read_text().split()
-    return int(fields[6]) * 512, int(fields[15])
+def rows_for(producers: int, event_bytes: int) -> list[Row]:
+    """Everything that can run here, the limit first."""
+    load = Load(event_bytes, producers, TIMES[producers])
+    lone = Load(event_bytes, 1, LONE_TIMES)
+    rows = [
+        Row(LIMIT, raw, load),
+        Row("log", fresh_log, load),
+        Row("log, recycled", recycled_log, load),
+        Row("asyncio group commit", group_commit, load),
+        Row("sqlite FULL", sqlite, lone),
+    ]
+    if producers > 1:
+        rows.append(Row(f"sqlite FULL, by {producers}", sqlite, load))
+    if find_spec("eventsourcing"):
+        by = f", by {producers}" if producers > 1 else ""
+        rows.append(Row(f"eventsourcing{by}", eventsourcing, load))
+    if find_spec("persistqueue"):
+        rows.append(Row("persist-queue", persist_queue, lone))
+    return rows
+
+
+def report(rows: list[Row]) -> None:
+    """Print one line for each."""
+    print(f"{'':24}{'events/s':>12}{'of limit':>10}{'device B/event':>16}{'flushes/event':>15}")
+    for row in rows:
+        print(row.shown(limit_per_s=rows[0].events_per_s))
+
+
+def explain(directory: Path, device: Path | None) -> None:
+    """Print what is compared with what."""
+    where = "no block device of its own: bytes and flushes are not counted"
+    print(f"device under {directory}: {where if device is None else device.name}")
+    for module, library in LIBRARIES.items():
+        if find_spec(module):
+            print(f"{library} {importlib.metadata.version(library)}")
+        else:
+            print(f"{library}: left out, it is not installed (`make bench` installs it)")
+    synchronous = synchronous_of_sqlite(directory)
+    is_full = "FULL" if synchronous >= 2 else "not FULL: its rates are not of durable events"
+    print(
+        f"sqlite {sqlite3.sqlite_version}: synchronous=FULL is set for sqlite and eventsourcing;\n"
+        f"  persist-queue sets nothing and has the default of this sqlite, {is_full}.\n"
+        "  It commits each event by itself, also with many producers."
+    )
 
 
 def main() -> None:
-    """Print medians and the ratio to the raw limit."""
-    directory = Path(sys.argv[1]) / "appends"
-    device = sys.argv[2] if len(sys.argv) > 2 else None
-    runs: dict[str, Run] = {"raw limit": raw, "log": log, "sqlite FULL": sqlite}
-    for event_bytes in (200, 1000):
-        for producers, events in PRODUCERS.items():
-            found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in runs}
-            for _ in range(ROUNDS):
-                for name, run in runs.items():
-                    prepare(directory, events, event_bytes)
-                    before, begin_s = counters(device), time.perf_counter()
-                    run(directory, producers, events, event_bytes)
-                    took_s, after = time.perf_counter() - begin_s, counters(device)
-                    device_bytes = (after[0] - before[0]) / events
-                    found[name].append((events / took_s, device_bytes, after[1] - before[1]))
-            print(f"\n{producers} producers, {event_bytes} B an event, {events} events")
-            report(found, events)
-
-
-def report(found: dict[str, list[tuple[float, float, float]]], events: int) -> None:
-    """Print one line for each."""
-    limit = statistics.median(rate for rate, _, _ in found["raw limit"])
-    print(f"{'':14}{'events/s':>12}{'of limit':>10}{'device B/event':>16}{'flushes/event':>15}")
-    for name, results in found.items():
-        rate, device_bytes, flushes = (
-            statistics.median(column) for column in zip(*results, strict=True)
-        )
-        print(
-            f"{name:14}{rate:12,.0f}{rate / limit:10.2f}{device_bytes:16,.0f}"
-            f"{flushes / events:15.3f}"
-        )
+    """Print medians and the ratio to the limit."""
+    parser = argparse.ArgumentParser(description="Measure durable appends beside others.")
+    parser.add_argument("directory", type=Path, help="where to write; what is there stays")
+    parser.add_argument("--device", help="as in /sys/block, instead of the one found")
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    directory = given.directory / "appends"
+    directory.mkdir(parents=True, exist_ok=True)
+    device = device_under(directory, given.device)
+    explain(directory, device)
+    progress = Progress()
+    for event_bytes in EVENT_BYTES:
+        for producers in TIMES:
+            rows = rows_for(producers, event_bytes)
+            what = f"{event_bytes} B an event, {producers} producer{'s' * (producers > 1)}"
+            for number in range(given.rounds):
+                for row in rows:
+                    progress.show(f"{what}: round {number + 1} of {given.rounds}, {row.name}")
+                    row.run(directory, device)
+            progress.clear()
+            print(f"\n{what}, median of {given.rounds} rounds")
+            report(rows)
+    shutil.rmtree(directory)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """What a long history costs: opening, reading from the middle, replaying, and memory meanwhile.
 
-python benchmarks/history.py DIRECTORY
+python -m benchmarks.history DIRECTORY
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import resource
 import shutil
-import sys
 import threading
 import time
 from pathlib import Path
 
+from benchmarks.progress import Progress
 from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
@@ -57,28 +58,39 @@ def replay(log: EventLog) -> float:
     return (seq - 1) / (time.perf_counter() - begin_s)
 
 
+def measure(directory: Path, count: int) -> str:
+    """Give one line for the log as it is now, not closed, with so many events."""
+    log, killed_ms = timed_open(directory)
+    asyncio.run(log.close())
+    log, closed_ms = timed_open(directory)
+    begin_s = time.perf_counter()
+    assert log.read(count // 2, 1, 1)[0].seq == count // 2
+    middle_ms = (time.perf_counter() - begin_s) * 1000
+    rate = replay(log)
+    asyncio.run(log.close())
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    times = f"{killed_ms:11.1f}{closed_ms:11.1f}{middle_ms:11.1f}"
+    return f"{count:10,}{times}{rate:12,.0f}{peak_mib:10.1f}"
+
+
 def main() -> None:
     """Grow one log, and measure at each size."""
-    directory = Path(sys.argv[1]) / "history"
+    parser = argparse.ArgumentParser(description="Measure what a long history costs.")
+    parser.add_argument("directory", type=Path, help="where to write; what is there stays")
+    directory = parser.parse_args().directory / "history"
     shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
+    directory.mkdir(parents=True)
     print(f"{'events':>10}{'killed ms':>11}{'closed ms':>11}{'middle ms':>11}", end="")
-    print(f"{'replay/s':>12}{'peak MiB':>10}")
-    written = 0
+    print(f"{'replay/s':>12}{'peak MiB':>10}", flush=True)
+    progress, written = Progress(), 0
     for count in COUNTS:
+        progress.show(f"writing up to {count:,} events, and measuring")
         write(directory, written + 1, count)
         written = count
-        log, killed_ms = timed_open(directory)
-        asyncio.run(log.close())
-        log, closed_ms = timed_open(directory)
-        begin_s = time.perf_counter()
-        assert log.read(count // 2, 1, 1)[0].seq == count // 2
-        middle_ms = (time.perf_counter() - begin_s) * 1000
-        rate = replay(log)
-        asyncio.run(log.close())
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{count:10,}{killed_ms:11.1f}{closed_ms:11.1f}{middle_ms:11.1f}", end="")
-        print(f"{rate:12,.0f}{peak_mib:10.1f}", flush=True)
+        line = measure(directory, count)
+        progress.clear()
+        print(line, flush=True)
+    shutil.rmtree(directory)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Commands, queries and rebuilds, in one run, beside the `eventsourcing` library.
 
-    python -m benchmarks.queries DIRECTORY [--python PYTHON] [--device DEVICE]
+    python -m benchmarks.queries DIRECTORY [--device DEVICE]
 
-PYTHON is the interpreter of a virtual environment of its own that has `eventsourcing` installed
-(python -m venv VENV && VENV/bin/pip install eventsourcing). Without it that comparison is left out.
+Where `eventsourcing` is not installed (`make bench` does it), that comparison is left out.
 
 What is measured: commands through the whole bus, 64 producers that each wait until their command is
 on the card; queries one after another through the query bus; rebuilds from the log to rows on the
@@ -11,8 +10,8 @@ card; `eventsourcing` reading the same number of events of the same size from it
 and applying them to aggregates in memory, which writes nothing.
 
 What the card is written: commands at a steady pace, one by one, as a bear has them, with the window
-of the read models as it is set. With DEVICE (as in /sys/block, and nobody else writing to it) the
-bytes that it counted for each event; without, that line is left out.
+of the read models as it is set. The bytes for each event are those that the device under DIRECTORY
+counted, or the one that is named as in /sys/block; nobody else should write to it.
 """
 
 from __future__ import annotations
@@ -24,12 +23,14 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.appends import counters
+from benchmarks.device import counters, device_under
 from teddy_edge.assembly import Assembly, assembled
 from teddy_edge.clock import NS_PER_S, SystemClock, new_id, rfc3339
 from teddy_edge.messages import Actor, CommandEnvelope, Origin, QueryEnvelope
@@ -149,7 +150,7 @@ def report(what: str, took_ms: list[float]) -> None:
     print(f"  {what:42}{rate:10,.0f} /s   median {median_ms:7.3f} ms   p99 {p99_ms:7.3f} ms")
 
 
-async def wear(directory: Path, device: str) -> None:
+async def wear(directory: Path, device: Path) -> None:
     """Print what a steady pace of commands writes to the device."""
     settings = Settings(data_directory=directory)
     async with assembled(settings, CLOCK) as bear:
@@ -164,16 +165,15 @@ async def wear(directory: Path, device: str) -> None:
             await asyncio.sleep(PACE_S)
         await asyncio.sleep(2 * settings.projections.write_window_s)
         os.sync()
-        after, events = counters(device), bear.log.last_seq - first_seq
+        spent, events = counters(device).since(before), bear.log.last_seq - first_seq
         stop.set()
         await working
-    written_bytes, flushes = (late - early for late, early in zip(after, before, strict=True))
     print(f"\n{1 / PACE_S:.0f} commands/s for {PACED * PACE_S:.0f} s, {events} events")
-    print(f"  {'device bytes an event, rows included':42}{written_bytes / events:10,.0f}")
-    print(f"  {'flushes an event, rows included':42}{flushes / events:10.2f}")
+    print(f"  {'device bytes an event, rows included':42}{spent.written_bytes / events:10,.0f}")
+    print(f"  {'flushes an event, rows included':42}{spent.flushes / events:10.2f}")
 
 
-async def with_children(directory: Path, count: int, python: str | None) -> None:
+async def with_children(directory: Path, count: int) -> None:
     settings = Settings(
         data_directory=directory,
         commands=CommandSettings(per_minute=1_000_000, children_max=100_000),
@@ -206,18 +206,18 @@ async def with_children(directory: Path, count: int, python: str | None) -> None
             rates.append(bear.log.last_seq / (time.perf_counter() - begin_s))
         print(f"  {'rebuild, median':42}{statistics.median(rates):10,.0f} events/s")
         last_seq = bear.log.last_seq
-    compare(directory / "eventsourcing.db", last_seq, count, python)
+    compare(directory / "eventsourcing.db", last_seq, count)
 
 
-def compare(database: Path, events: int, children: int, python: str | None) -> None:
+def compare(database: Path, events: int, children: int) -> None:
     what = "eventsourcing, median"
-    if python is None:
-        print(f"  {what:42} left out: no PYTHON with eventsourcing was given")
+    if find_spec("eventsourcing") is None:
+        print(f"  {what:42} left out: it is not installed (`make bench` installs it)")
         return
     rates = []
     for _ in range(REBUILDS):
         database.unlink(missing_ok=True)
-        arguments = [python, "-c", EVENTSOURCING, str(database), str(events), str(children)]
+        arguments = [sys.executable, "-c", EVENTSOURCING, str(database), str(events), str(children)]
         rates.append(float(subprocess.run(arguments, capture_output=True, check=True).stdout))
     print(f"  {what:42}{statistics.median(rates):10,.0f} events/s")
 
@@ -225,18 +225,20 @@ def compare(database: Path, events: int, children: int, python: str | None) -> N
 def main() -> None:
     """Print everything."""
     parser = argparse.ArgumentParser(description="Measure commands, queries and rebuilds.")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--python", help="an interpreter that has eventsourcing")
-    parser.add_argument("--device", help="the block device that holds the directory")
+    parser.add_argument("directory", type=Path, help="where to write; what is there stays")
+    parser.add_argument("--device", help="as in /sys/block, instead of the one found")
     given = parser.parse_args()
-    directory = given.directory / "queries"
+    given.directory.mkdir(parents=True, exist_ok=True)
+    directory, device = given.directory / "queries", device_under(given.directory, given.device)
     begin_s = time.perf_counter()
     for count in CHILDREN:
         shutil.rmtree(directory, ignore_errors=True)
-        asyncio.run(with_children(directory, count, given.python))
+        asyncio.run(with_children(directory, count))
     shutil.rmtree(directory, ignore_errors=True)
-    if given.device:
-        asyncio.run(wear(directory, given.device))
+    if device is None:
+        print("\ndevice bytes an event: not counted, there is no block device of its own")
+    else:
+        asyncio.run(wear(directory, device))
         shutil.rmtree(directory, ignore_errors=True)
     print(f"\n{time.perf_counter() - begin_s:.0f} s in all")
 

@@ -1,16 +1,16 @@
 """What one event costs the card, for each way to lay out a segment. Prints a table.
 
-    python benchmarks/segments.py DIRECTORY DEVICE
+    python -m benchmarks.segments DIRECTORY [--device DEVICE]
 
-DEVICE is the block device under DIRECTORY, as in /sys/block; bytes and flushes are its own
-counters, so nothing else should write to it. A loop device with a fresh ext4 serves.
+Bytes and flushes are counted by the block device under DIRECTORY, or by the one that is named as in
+/sys/block, so nothing else should write to it. A loop device with a fresh ext4 serves.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from benchmarks.device import counters, device_under
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_START, Entry
 from teddy_edge.eventlog.recovery import create_segment
@@ -61,13 +62,7 @@ class Cost:
     commit_ms: float
 
 
-def counters(device: str) -> tuple[int, int]:
-    """Give bytes written and flushes done by the device so far."""
-    fields = Path(f"/sys/block/{device}/stat").read_text().split()
-    return int(fields[6]) * 512, int(fields[15])
-
-
-def measure(directory: Path, device: str, layout: Layout, batch_size: int, commits: int) -> Cost:
+def measure(directory: Path, device: Path, layout: Layout, batch_size: int, commits: int) -> Cost:
     """Write commits one after the other to a fresh log."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
@@ -83,10 +78,10 @@ def measure(directory: Path, device: str, layout: Layout, batch_size: int, commi
         times_s.append(time.perf_counter() - begin_s)
         seq += batch_size
     writer.close()
-    after = counters(device)
+    spent = counters(device).since(before)
     return Cost(
-        (after[0] - before[0]) / commits / batch_size,
-        (after[1] - before[1]) / commits,
+        spent.written_bytes / commits / batch_size,
+        spent.flushes / commits,
         statistics.median(times_s) * 1000,
     )
 
@@ -116,7 +111,14 @@ def append_of(seq: int, entries: Sequence[Entry]) -> Append:
 
 def main() -> None:
     """Interleave the layouts, and print medians."""
-    directory, device = Path(sys.argv[1]) / "segments", sys.argv[2]
+    parser = argparse.ArgumentParser(description="Measure what each layout of a segment costs.")
+    parser.add_argument("directory", type=Path, help="where to write; what is there stays")
+    parser.add_argument("--device", help="as in /sys/block, instead of the one found")
+    given = parser.parse_args()
+    given.directory.mkdir(parents=True, exist_ok=True)
+    directory, device = given.directory / "segments", device_under(given.directory, given.device)
+    if device is None:
+        parser.error(f"{given.directory} is on no block device of its own: nothing can be counted")
     for batch_size, commits in WORKLOADS.items():
         costs: dict[str, list[Cost]] = {layout.name: [] for layout in LAYOUTS}
         for _ in range(ROUNDS):

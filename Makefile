@@ -3,7 +3,7 @@ export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.venv/bin:$(PATH)
 playground := python -m teddy_edge.fleet.playground
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run broker-stop broker-start test torture bench fuzz check format lock clean
+.PHONY: help setup run broker-stop broker-start test torture link-faults bench fuzz check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,10 @@ torture: setup ## kill the log's writer 2,000 times, cut its power 4,000 times, 
 	@KILLS=2000 POWER_CUTS=4000 FAULT_POINTS=1000 FAULT_TIME_S=3600 \
 		python -m pytest -s -o faulthandler_timeout=7200 \
 		tests/eventlog/test_kill.py tests/power tests/faults $(ARGS)
+
+link-faults: setup ## break the links of bear and cloud 320 times, with 53,000 commands on their way
+	@LINK_FAULTS=320 LINK_COMMANDS=53000 LINK_MUTANTS=4 python -m pytest -s \
+		-o faulthandler_timeout=3600 tests/faults/test_link_faults.py $(ARGS)
 
 bench: setup ## measure; `ARGS="--device vda"` counts the device's bytes too (nobody else writing)
 	@mkdir -p .run/bench

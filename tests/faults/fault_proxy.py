@@ -69,6 +69,7 @@ class FaultProxy:
         self._server: asyncio.Server | None = None
         self._passages: set[Passage] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._has_passage = asyncio.Event()
         self._is_open = asyncio.Event()
         self._is_open.set()
         self._trap: LinkFault | None = None
@@ -91,13 +92,13 @@ class FaultProxy:
     async def inflict(self, fault: LinkFault, for_s: float) -> bool:
         """Let a fault happen; tells whether it hit anything.
 
-        `for_s` is how long the link is delayed or refuses, or how long a packet to hit is awaited.
+        `for_s` is how long the link is delayed or refuses, and how long what can be hit is awaited.
         """
         match fault:
             case LinkFault.DROP:
-                return self._end_all(Passage.close)
+                return await _within(for_s, self._has_passage) and self._end_all(Passage.close)
             case LinkFault.HALF_OPEN:
-                return self._end_all(_fall_deaf)
+                return await _within(for_s, self._has_passage) and self._end_all(_fall_deaf)
             case LinkFault.RESET | LinkFault.CUT:
                 return await self._set_trap(fault, for_s)
             case LinkFault.DELAY:
@@ -112,20 +113,19 @@ class FaultProxy:
         return True
 
     def _end_all(self, end: Callable[[Passage], None]) -> bool:
+        """End all that are not deaf; no fault hits a passage that ends."""
         hit = [passage for passage in self._passages if not passage.is_deaf]
         for passage in hit:
             end(passage)
+        self._has_passage.clear()
         return bool(hit)
 
     async def _set_trap(self, fault: LinkFault, for_s: float) -> bool:
         self._trap = fault
         self._sprung.clear()
-        try:
-            async with asyncio.timeout(for_s):
-                await self._sprung.wait()
-        except TimeoutError:
-            self._trap = None
-        return self._sprung.is_set()
+        is_sprung = await _within(for_s, self._sprung)
+        self._trap = None
+        return is_sprung
 
     def _bytes_that_pass(self, packet: bytes) -> int:
         """All of them, unless the packet springs the trap."""
@@ -159,6 +159,7 @@ class FaultProxy:
             return
         passage = Passage(client, broker)
         self._passages.add(passage)
+        self._has_passage.set()
         try:
             await asyncio.gather(
                 self._pump(passage, reader, broker), self._pump(passage, from_broker, client)
@@ -188,6 +189,14 @@ class FaultProxy:
 
 def _fall_deaf(passage: Passage) -> None:
     passage.is_deaf = True
+
+
+async def _within(for_s: float, event: asyncio.Event) -> bool:
+    """Wait for an event; tells whether it came in time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(for_s):
+            await event.wait()
+    return event.is_set()
 
 
 async def _read_packet(reader: asyncio.StreamReader) -> bytes:

@@ -1,0 +1,111 @@
+"""Bears and receivers with a mistake in them, which the checks after a campaign must see.
+
+python -m tests.faults.link_mutants MISTAKE MODULE [ARGUMENT...]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Literal
+
+from teddy_edge.commands.journal import Journal
+from teddy_edge.eventlog import Entry, EventLog
+from teddy_edge.eventlog.writer import SegmentWriter
+from teddy_edge.messages import CommandEnvelope, Result
+from teddy_edge.mqtt_link import Connection
+from teddy_edge.sync.uplink import Uplink
+
+SLOW_CARD_S = 0.02
+WRITES_KEPT_BACK = 20
+
+
+def put(owner: object, name: str, mistaken: object) -> None:
+    """Put a mistake in the place of what is right."""
+    setattr(owner, name, mistaken)
+
+
+def tell_before_it_is_durable() -> None:
+    """A bear whose log says at once that a record is on the card."""
+    append, write = EventLog.append, SegmentWriter.write
+
+    def too_early(log: EventLog, entries: Sequence[Entry]) -> asyncio.Future[int]:
+        durable = append(log, entries)
+        durable.add_done_callback(lambda future: future.exception())
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        told.set_result(log._next_seq - 1)
+        return told
+
+    def slowly(writer: SegmentWriter, batch: Any) -> None:
+        time.sleep(SLOW_CARD_S)
+        write(writer, batch)
+
+    put(EventLog, "append", too_early)
+    put(SegmentWriter, "write", slowly)
+
+
+def forget_what_ended() -> None:
+    """A bear that knows a duplicate only while the first is on its way to the card."""
+    earlier_result = Journal.earlier_result
+
+    async def only_in_flight(journal: Journal, envelope: CommandEnvelope) -> Result | None:
+        is_in_flight = envelope.id in journal._in_flight
+        return await earlier_result(journal, envelope) if is_in_flight else None
+
+    put(Journal, "earlier_result", only_in_flight)
+
+
+def believe_the_broker() -> None:
+    """A bear that takes the broker's PUBACK for the cloud's confirmation."""
+    is_taken = Uplink._is_taken
+
+    async def taken_means_stored(uplink: Uplink, connection: Connection, batch: Any) -> bool:
+        taken = await is_taken(uplink, connection, batch)
+        if taken:
+            await uplink._move(batch.last_seq)
+        return taken
+
+    put(Uplink, "_is_taken", taken_means_stored)
+
+
+def confirm_before_it_is_stored() -> None:
+    """A receiver whose store ends a transaction only now and then."""
+
+    class Lazy(sqlite3.Connection):
+        transactions = 0
+
+        def __exit__(
+            self,
+            kind: type[BaseException] | None,
+            error: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> Literal[False]:
+            self.transactions += 1
+            if self.transactions % WRITES_KEPT_BACK == 1:
+                super().__exit__(kind, error, traceback)
+            return False
+
+    put(sqlite3, "connect", partial(sqlite3.connect, factory=Lazy))
+
+
+MISTAKES: dict[str, Callable[[], None]] = {
+    mistake.__name__: mistake
+    for mistake in (
+        tell_before_it_is_durable,
+        forget_what_ended,
+        believe_the_broker,
+        confirm_before_it_is_stored,
+    )
+}
+
+
+if __name__ == "__main__":
+    MISTAKES[sys.argv[1]]()
+    sys.argv = sys.argv[2:]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

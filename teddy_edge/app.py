@@ -111,7 +111,7 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
         )
         buttons = Buttons(settings.buttons, settings.bear, commands, clock, simulate=simulate)
         rebuilding = Rebuilding(core.read_models, clock)
-        view = View(core, clock, link, rebuilding)
+        view = View(core, clock, link, rebuilding, upstream)
         pins = SimulatedPins(buttons) if simulate else None
         api = LocalApi(settings, commands, queries, view, pins, clock)
         await _note_start(core.journal)
@@ -157,7 +157,12 @@ class View:
     """What the local API shows of the daemon as a whole (see `inputs.ports.BearView`)."""
 
     def __init__(
-        self, core: Assembly, clock: Clock, link: MqttLink, rebuilding: Rebuilding
+        self,
+        core: Assembly,
+        clock: Clock,
+        link: MqttLink,
+        rebuilding: Rebuilding,
+        upstream: Upstream,
     ) -> None:
         self._core = core
         self._settings = core.settings
@@ -165,6 +170,7 @@ class View:
         self._clock = clock
         self._link = link
         self._rebuilding = rebuilding
+        self._upstream = upstream
 
     def status(self) -> dict[str, Any]:
         """Give the facts that `teddy-edge status` prints."""
@@ -186,7 +192,7 @@ class View:
 
     def health(self) -> dict[str, Any]:
         """Give what is measured now."""
-        return health(self._core)
+        return {**health(self._core), "sync": self._upstream.counts()}
 
     def begin_rebuild(self) -> bool:
         """Build the read models anew in the background; False where that goes on already."""

@@ -37,9 +37,19 @@ class Topics:
         return self._of("events")
 
     @property
+    def urgent(self) -> str:
+        """Where safety events go at once."""
+        return self._of("urgent")
+
+    @property
     def confirmed(self) -> str:
         """Where the cloud says what it has stored (retained)."""
         return self._of("confirmed")
+
+    @property
+    def replay(self) -> str:
+        """Where the cloud asks for events again."""
+        return self._of("replay")
 
     @property
     def pending(self) -> str:

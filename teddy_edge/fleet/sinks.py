@@ -13,7 +13,8 @@ from typing import Protocol
 from uuid import UUID
 
 from teddy_edge.messages import Result
-from teddy_edge.sync.wire import WireRecord
+from teddy_edge.sync.signals import UrgentEvent
+from teddy_edge.sync.wire import TooLarge, WireRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,17 @@ class Lost:
 
     first_seq: int
     last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is new of a batch: records that end at `position`, and what lacks before or of them."""
+
+    position: Position
+    records: Sequence[WireRecord]
+    lost: Lost
+    too_large: TooLarge | None = None
+    """Stands in place of the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +64,25 @@ class EventSink(Protocol):
     def current(self) -> Sequence[tuple[str, Position]]:
         """Each bear with the series that it sent to last."""
 
-    def store(
-        self, bear: str, position: Position, records: Sequence[WireRecord], lost: Lost
-    ) -> None:
-        """Keep records that end at `position`, what was lost before them, and the position.
+    def newest(self, bear: str) -> Position | None:
+        """The series that this bear sent to last."""
 
-        All of it is durable when it returns, or nothing is kept.
+    def stored(self, bear: str, epoch: UUID, first_seq: int, last_seq: int) -> Sequence[WireRecord]:
+        """Read back what is stored between two numbers, both included, in order."""
+
+    def store(self, bear: str, taken: Taken) -> None:
+        """Keep what was taken; it is durable when this returns, or nothing of it is kept.
+
+        An urgent event that is now stored in order is no longer kept twice.
+        """
+
+    def keep_apart(self, bear: str, epoch: UUID, records: Sequence[WireRecord]) -> None:
+        """Keep events that came under numbers which stand for other events; durable at return."""
+
+    def keep_urgent(self, bear: str, event: UrgentEvent, payload: bytes) -> bool:
+        """Keep an event that came ahead of its place; it is durable when this returns.
+
+        False where it is known by its id, as urgent or in order.
         """
 
 

@@ -6,13 +6,15 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Final
 from uuid import UUID
 
 from teddy_edge.errors import SinkUnusable
-from teddy_edge.fleet.sinks import Lost, Position, SentCommand
+from teddy_edge.fleet.sinks import Lost, Position, SentCommand, Taken
 from teddy_edge.messages import Result
-from teddy_edge.sync.wire import WireRecord
+from teddy_edge.sync.signals import UrgentEvent
+from teddy_edge.sync.wire import TooLarge, WireRecord
 
 STEPS: Final = (
     """
@@ -36,6 +38,21 @@ CREATE TABLE commands (
     PRIMARY KEY (bear, id)
 ) WITHOUT ROWID;
 CREATE INDEX open_commands ON commands (bear, kept_ns) WHERE status IS NULL;
+""",
+    """
+CREATE TABLE urgent (
+    bear TEXT NOT NULL, id BLOB NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL,
+    payload BLOB NOT NULL, PRIMARY KEY (bear, id)
+) WITHOUT ROWID;
+CREATE INDEX urgent_by_seq ON urgent (bear, epoch, seq);
+CREATE TABLE too_large (
+    bear TEXT NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL, data_class INTEGER NOT NULL,
+    id BLOB NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (bear, epoch, seq)
+) WITHOUT ROWID;
+CREATE TABLE apart (
+    bear TEXT NOT NULL, epoch BLOB NOT NULL, seq INTEGER NOT NULL, data_class INTEGER NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (bear, epoch, seq, body)
+) WITHOUT ROWID;
 """,
 )
 """What each format adds to the one before; the number of a file's format is how many it has."""
@@ -82,31 +99,100 @@ class SqliteSink:
         row = self._connection.execute(query, (bear, epoch.bytes)).fetchone()
         return None if row is None else Position(UUID(bytes=row[0]), row[1], row[2])
 
+    def newest(self, bear: str) -> Position | None:
+        """See `EventSink`."""
+        query = "SELECT epoch, last_seq, chain FROM series WHERE bear = ? AND is_current"
+        row = self._connection.execute(query, (bear,)).fetchone()
+        return None if row is None else Position(UUID(bytes=row[0]), row[1], row[2])
+
     def current(self) -> Sequence[tuple[str, Position]]:
         """See `EventSink`."""
         query = "SELECT bear, epoch, last_seq, chain FROM series WHERE is_current ORDER BY bear"
         rows = self._connection.execute(query).fetchall()
         return [(bear, Position(UUID(bytes=epoch), seq, chain)) for bear, epoch, seq, chain in rows]
 
-    def store(
-        self, bear: str, position: Position, records: Sequence[WireRecord], lost: Lost
-    ) -> None:
+    def store(self, bear: str, taken: Taken) -> None:
         """See `EventSink`."""
-        epoch = position.epoch.bytes
-        rows = [(bear, epoch, record.seq, record.data_class, record.body) for record in records]
-        first_seq = records[0].seq if records else position.seq
-        series = (bear, epoch, first_seq, position.seq, position.chain)
+        epoch = taken.position.epoch.bytes
         with self._connection as transaction:
-            transaction.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?)", rows)
-            if lost.first_seq <= lost.last_seq:
-                gap = (bear, epoch, lost.first_seq, lost.last_seq)
-                transaction.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", gap)
-            transaction.execute("UPDATE series SET is_current = 0 WHERE bear = ?", (bear,))
+            for record in taken.records:
+                row = (bear, epoch, record.seq, record.data_class, record.body)
+                transaction.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?)", row)
             transaction.execute(
-                "INSERT INTO series VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
-                " last_seq = excluded.last_seq, chain = excluded.chain, is_current = 1",
-                series,
+                "DELETE FROM urgent WHERE bear = ? AND epoch = ? AND seq BETWEEN ? AND ? AND EXISTS"
+                " (SELECT 1 FROM records AS it WHERE it.bear = urgent.bear AND"
+                " it.epoch = urgent.epoch AND it.seq = urgent.seq AND instr(it.body, urgent.id))",
+                (bear, epoch, taken.lost.last_seq + 1, taken.position.seq),
             )
+            self._store_what_lacks(transaction, bear, taken)
+            self._move(transaction, bear, taken)
+
+    def _store_what_lacks(self, transaction: Connection, bear: str, taken: Taken) -> None:
+        epoch, lost, too_large = taken.position.epoch.bytes, taken.lost, taken.too_large
+        if lost.first_seq <= lost.last_seq:
+            gap = (bear, epoch, lost.first_seq, lost.last_seq)
+            transaction.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", gap)
+        if too_large is not None:
+            id_and_size = (too_large.event_id.bytes, too_large.body_bytes)
+            row = (bear, epoch, taken.position.seq, too_large.data_class, *id_and_size)
+            transaction.execute("INSERT INTO too_large VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def _move(self, transaction: Connection, bear: str, taken: Taken) -> None:
+        position = taken.position
+        first_seq = taken.records[0].seq if taken.records else position.seq
+        series = (bear, position.epoch.bytes, first_seq, position.seq, position.chain)
+        transaction.execute("UPDATE series SET is_current = 0 WHERE bear = ?", (bear,))
+        transaction.execute(
+            "INSERT INTO series VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET"
+            " last_seq = excluded.last_seq, chain = excluded.chain, is_current = 1",
+            series,
+        )
+
+    def keep_urgent(self, bear: str, event: UrgentEvent, payload: bytes) -> bool:
+        """See `EventSink`."""
+        row = (bear, event.id.bytes, event.epoch.bytes, event.seq, payload)
+        with self._connection as transaction:
+            changed = transaction.execute(
+                "INSERT OR IGNORE INTO urgent SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS"
+                " (SELECT 1 FROM records WHERE bear = ?1 AND epoch = ?3 AND seq = ?4"
+                " AND instr(body, ?2))",
+                row,
+            )
+        return changed.rowcount == 1
+
+    def keep_apart(self, bear: str, epoch: UUID, records: Sequence[WireRecord]) -> None:
+        """See `EventSink`."""
+        rows = [(bear, epoch.bytes, each.seq, each.data_class, each.body) for each in records]
+        with self._connection as transaction:
+            transaction.executemany("INSERT OR IGNORE INTO apart VALUES (?, ?, ?, ?, ?)", rows)
+
+    def apart(self, bear: str, epoch: UUID) -> Sequence[WireRecord]:
+        """Read what was kept apart, in order."""
+        query = "SELECT seq, data_class, body FROM apart WHERE bear = ? AND epoch = ? ORDER BY seq"
+        return [WireRecord(*row) for row in self._connection.execute(query, (bear, epoch.bytes))]
+
+    def urgent(self, bear: str) -> Sequence[bytes]:
+        """Read the urgent events that did not come in order yet, as they were sent."""
+        query = "SELECT payload FROM urgent WHERE bear = ? ORDER BY epoch, seq"
+        return [payload for (payload,) in self._connection.execute(query, (bear,))]
+
+    def too_large(self, bear: str, epoch: UUID) -> Sequence[tuple[int, TooLarge]]:
+        """Read which records stayed with the bear, in order."""
+        query = (
+            "SELECT seq, data_class, id, bytes FROM too_large WHERE bear = ? AND epoch = ?"
+            " ORDER BY seq"
+        )
+        rows = self._connection.execute(query, (bear, epoch.bytes))
+        return [(seq, TooLarge(kind, UUID(bytes=key), size)) for seq, kind, key, size in rows]
+
+    def stored(self, bear: str, epoch: UUID, first_seq: int, last_seq: int) -> Sequence[WireRecord]:
+        """See `EventSink`."""
+        query = (
+            "SELECT seq, data_class, body FROM records"
+            " WHERE bear = ? AND epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+        )
+        rows = self._connection.execute(query, (bear, epoch.bytes, first_seq, last_seq))
+        return [WireRecord(*row) for row in rows]
 
     def lost(self, bear: str, epoch: UUID) -> Sequence[Lost]:
         """Read what a bear said it lost, in order."""

@@ -29,6 +29,15 @@ METRICS: Final = (
     ),
     ("read_models_position", "gauge", "read_models.position", 1, "The last event in them."),
     ("log_last_seq", "gauge", "log.last_seq", 1, "The last event on the card."),
+    ("replays_total", "counter", "sync.replays", 1, "Times the cloud was sent events again."),
+    (
+        "replays_refused_total", "counter", "sync.replays_refused", 1,
+        "Times it asked for what makes no sense, or too often.",
+    ),
+    (
+        "events_too_large_total", "counter", "sync.too_large", 1,
+        "Events that stayed in the log because the broker takes no packet of their size.",
+    ),
     ("log_complete", "gauge", "log.complete", 1, "1 where no event before it is lost, else 0."),
 )  # fmt: skip
 """Name, type, where it stands in the health, factor to the unit in the name, help."""

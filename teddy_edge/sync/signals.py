@@ -6,7 +6,7 @@ the other one knows.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -48,6 +48,41 @@ class Pending(Signal):
     finished: Annotated[
         tuple[tuple[UUID, Status, SequenceNumberOrNone], ...], Field(max_length=FINISHED_MAX)
     ] = ()
+
+
+class Replay(Signal):
+    """`replay`, from the cloud, never retained: send all of this log again from `from_seq` on."""
+
+    epoch: UUID
+    from_seq: SequenceNumber
+
+
+class UrgentEvent(Signal):
+    """`urgent`, from the bear: a safety event, as a CloudEvent 1.0 with the log's epoch.
+
+    It follows in order in `events`, where `id` shows that it is the same.
+    """
+
+    specversion: Literal["1.0"]
+    id: UUID
+    source: str
+    type: str
+    dataschema: str
+    subject: str
+    time: str
+    """RFC 3339, as the bear believes (see `clocktrust`)."""
+    seq: SequenceNumber
+    epoch: UUID
+    dataclass: str
+    clocktrust: Trust
+    bootid: UUID
+    monotonicns: int
+    correlationid: str | None = None
+    causationid: UUID | None = None
+    """The command that it came of."""
+    actor: str | None = None
+    actorrole: str | None = None
+    data: dict[str, Any]
 
 
 class BearStatus(Signal):

@@ -3,20 +3,26 @@
 One connection after another, batches go out in order from the cursor on, at most
 `batches_in_flight_max` ahead of what is confirmed. What is not confirmed within `confirm_timeout_s`
 goes out again; the cloud drops what it has.
+
+This is the lane of history. What is no news, a backlog or what the cloud asked for again, is marked
+and held to `history_records_per_s`; safety events, read models and results have lanes of their own
+and pass it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from typing import NamedTuple
+from dataclasses import dataclass
 
+from teddy_edge.clock import Clock
 from teddy_edge.errors import LogBehindCloud, PacketTooLarge, WireError
 from teddy_edge.eventlog import Cursor, EventLog
+from teddy_edge.metrics import RateLimit
 from teddy_edge.mqtt_link import Connection, Incoming
 from teddy_edge.settings import SyncSettings
-from teddy_edge.sync.signals import Confirmation, decode_signal
+from teddy_edge.sync.signals import Confirmation, Replay, decode_signal
+from teddy_edge.sync.window import Window
 from teddy_edge.sync.wire import CONTENT_TYPE, EventBatch, batch_of, encode_batch
 from teddy_edge.topics import Topics
 
@@ -26,18 +32,34 @@ AHEAD_MAX = 100_000_000
 """How far the cloud may be ahead of a log that lost its end; more is no such thing."""
 
 
+@dataclass(slots=True)
+class UplinkCounts:
+    """What happened since the start."""
+
+    replays: int = 0
+    replays_refused: int = 0
+    too_large: int = 0
+    """Records that stayed here because the broker takes no packet of their size."""
+
+
 class Uplink:
     """The way of events upstream."""
 
     def __init__(
-        self, log: EventLog, cursor: Cursor, topics: Topics, settings: SyncSettings
+        self, log: EventLog, cursor: Cursor, topics: Topics, settings: SyncSettings, clock: Clock
     ) -> None:
+        self.counts = UplinkCounts()
         self._log = log
         self._cursor = cursor
         self._topics = topics
         self._settings = settings
+        self._replay_limit = RateLimit(clock, settings.replays_per_minute, keys_max=1)
         self._changed = asyncio.Event()
         self._moving = asyncio.Lock()
+        self._stored_seq = cursor.seq
+        """What the cloud says it has; in a replay this may be less than the cursor."""
+        self._replay_from: int | None = None
+        self._too_large_seq = 0
 
     @property
     def confirmed_seq(self) -> int:
@@ -46,7 +68,6 @@ class Uplink:
 
     async def on_confirmed(self, connection: Connection, incoming: Incoming) -> None:
         """Move the cursor; what is not a confirmation of this log is logged and dropped."""
-        del connection
         try:
             confirmation = decode_signal(Confirmation, incoming.payload)
         except WireError as error:
@@ -57,12 +78,26 @@ class Uplink:
             facts = {"epoch": str(confirmation.epoch), "seq": confirmation.seq}
             logger.warning("a confirmation of another log", extra=facts)
             return
+        if confirmation.seq > last_seq:
+            await self._send_rest(connection)
         if confirmation.seq > self._cursor.seq:
             async with self._moving:
                 await self._move(confirmation.seq)
-            self._changed.set()
+        self._stored_seq = max(self._stored_seq, confirmation.seq)
+        self._changed.set()
         if confirmation.seq > last_seq:
             raise LogBehindCloud(last_seq, confirmation.seq)
+
+    async def _send_rest(self, connection: Connection) -> None:
+        """Send what is not confirmed of a log that the cloud knows more of.
+
+        After the card was set back, its numbers stand for other events there, and it would never
+        go out: no number is given twice, and the next start goes on beyond what the cloud has.
+        """
+        window = Window(self._cursor.seq, self._log.last_seq)
+        while (batch := await asyncio.to_thread(self._read_batch, window)) is not None:
+            batch = await self._publish(connection, batch)
+            window.sent(batch.last_seq, 0.0)
 
     async def _move(self, seq: int) -> None:
         """Move the cursor; where the card does not take it, what was confirmed goes out again."""
@@ -70,6 +105,33 @@ class Uplink:
             await asyncio.to_thread(self._cursor.move, seq)
         except OSError as error:
             logger.warning("a confirmation is not kept", extra={"seq": seq, "reason": str(error)})
+
+    async def on_replay(self, connection: Connection, incoming: Incoming) -> None:
+        """Go back to where the cloud asks; what makes no sense is logged, counted and dropped."""
+        del connection
+        try:
+            from_seq = self._replay_asked_for(incoming)
+        except WireError as error:
+            self.counts.replays_refused += 1
+            logger.warning("a replay is refused: %s", error)
+            return
+        self.counts.replays += 1
+        logger.info("events are sent again, as the cloud asks", extra={"seq": from_seq})
+        self._replay_from = from_seq
+        self._changed.set()
+
+    def _replay_asked_for(self, incoming: Incoming) -> int:
+        """Read where to begin, never beyond what is not confirmed; else raise `WireError`."""
+        if incoming.retain:
+            raise WireError("it was retained, and would come again")
+        replay = decode_signal(Replay, incoming.payload)
+        if replay.epoch != self._log.epoch:
+            raise WireError(f"it is of another log, {replay.epoch}")
+        if replay.from_seq > self._log.last_seq:
+            raise WireError(f"it begins at {replay.from_seq}; the log ends at {self._log.last_seq}")
+        if (wait_s := self._replay_limit.wait_s("replay")) > 0:
+            raise WireError(f"there were too many; the next one in {wait_s} s")
+        return min(replay.from_seq, self._cursor.seq + 1)
 
     async def run(self, connection: Connection) -> None:
         """Send for as long as the connection lives."""
@@ -86,21 +148,31 @@ class Uplink:
             self._changed.set()
 
     async def _send_for_ever(self, connection: Connection) -> None:
-        window = _Window(self._cursor.seq)
+        self._stored_seq = self._cursor.seq
+        window = Window(self._cursor.seq, self._log.last_seq)
         while True:
             self._changed.clear()
-            window.confirm(self._cursor.seq)
+            window = self._begin_replay() or window
+            window.confirm(self._stored_seq)
             waiting = self._log.last_seq - window.read_seq
             if waiting > 0 and len(window.unconfirmed) < self._settings.batches_in_flight_max:
                 if waiting < self._settings.batch_records_max:
                     await asyncio.sleep(self._settings.batch_wait_s)
-                await self._send_batch(connection, window)
+                await self._send_next(connection, window)
             elif not await self._change(window):
                 logger.info("unconfirmed events are sent again", extra={"seq": self._cursor.seq})
-                window = _Window(self._cursor.seq)
+                window = window.again(self._log.last_seq)
 
-    async def _change(self, window: _Window) -> bool:
-        """Wait for new records or a confirmation; False where the oldest batch waited too long."""
+    def _begin_replay(self) -> Window | None:
+        """Make the window of a replay, where one was asked for."""
+        if self._replay_from is None:
+            return None
+        self._stored_seq = self._replay_from - 1
+        self._replay_from = None
+        return Window(self._stored_seq, self._log.last_seq, self._cursor.seq)
+
+    async def _change(self, window: Window) -> bool:
+        """Wait for new records or a signal; False where the oldest batch waited too long."""
         timeout_s = None
         if window.unconfirmed:
             waited_s = asyncio.get_running_loop().time() - window.unconfirmed[0].sent_at_s
@@ -112,55 +184,61 @@ class Uplink:
             return False
         return True
 
-    async def _send_batch(self, connection: Connection, window: _Window) -> None:
+    async def _send_next(self, connection: Connection, window: Window) -> None:
         last_seq = self._log.last_seq
-        stored = await asyncio.to_thread(
-            self._log.read,
+        begun_at_s = asyncio.get_running_loop().time()
+        batch = await asyncio.to_thread(self._read_batch, window)
+        if batch is None:  # all of it is lost: the next batch says so
+            window.read_seq = last_seq
+            return
+        batch = await self._publish(connection, batch)
+        sent_at_s = asyncio.get_running_loop().time()
+        window.sent(batch.last_seq, sent_at_s)
+        if batch.replayed:
+            pace_s = len(batch.records) / self._settings.history_records_per_s
+            await asyncio.sleep(pace_s - (sent_at_s - begun_at_s))
+
+    def _read_batch(self, window: Window) -> EventBatch | None:
+        """Read what follows, either history or news."""
+        stored = self._log.read(
             window.read_seq + 1,
             self._settings.batch_records_max,
             self._settings.batch_bytes_max,
         )
-        if not stored:  # all of it is lost: the next batch says so
-            window.read_seq = last_seq
-            return
-        batch = batch_of(self._log.epoch, stored, window.sent_seq)
+        if not stored:
+            return None
+        is_history = stored[0].seq <= window.history_seq
+        if is_history:
+            stored = [record for record in stored if record.seq <= window.history_seq]
+        return batch_of(self._log.epoch, stored, window.sent_seq, replayed=is_history)
+
+    async def _publish(self, connection: Connection, batch: EventBatch) -> EventBatch:
+        """Publish a batch, or as much of it as the broker takes; gives what was published."""
         while not await self._is_taken(connection, batch):
-            stored = stored[: len(batch.records) // 2]
-            batch = batch_of(self._log.epoch, stored, window.sent_seq)
-        window.sent(batch.last_seq)
+            batch = batch.smaller()
+            self._note_too_large(batch)
+        return batch
 
     async def _is_taken(self, connection: Connection, batch: EventBatch) -> bool:
         """Publish a batch; false where it is too large for the broker and a part of it may do."""
-        payload = encode_batch(batch)
+        payload = await asyncio.to_thread(encode_batch, batch)
         try:
             await connection.publish(self._topics.events, payload, content_type=CONTENT_TYPE)
         except PacketTooLarge:
-            if len(batch.records) == 1:
+            if batch.too_large is not None:
                 raise
             return False
         return True
 
-
-class _Unconfirmed(NamedTuple):
-    last_seq: int
-    sent_at_s: float
-
-
-class _Window:
-    """What one connection has sent and the cloud has not confirmed."""
-
-    def __init__(self, confirmed_seq: int) -> None:
-        self.sent_seq = confirmed_seq
-        self.read_seq = confirmed_seq
-        """As `sent_seq`, and beyond it where the records behind it are lost."""
-        self.unconfirmed: deque[_Unconfirmed] = deque()
-
-    def sent(self, last_seq: int) -> None:
-        self.sent_seq = self.read_seq = last_seq
-        self.unconfirmed.append(_Unconfirmed(last_seq, asyncio.get_running_loop().time()))
-
-    def confirm(self, seq: int) -> None:
-        self.sent_seq = max(self.sent_seq, seq)
-        self.read_seq = max(self.read_seq, seq)
-        while self.unconfirmed and self.unconfirmed[0].last_seq <= seq:
-            self.unconfirmed.popleft()
+    def _note_too_large(self, batch: EventBatch) -> None:
+        """Count and log, once, that a record stays here; its batch tells the cloud the same."""
+        if batch.too_large is None or batch.last_seq <= self._too_large_seq:
+            return
+        self._too_large_seq = batch.last_seq
+        self.counts.too_large += 1
+        facts = {
+            "seq": batch.last_seq,
+            "event_id": str(batch.too_large.event_id),
+            "body_bytes": batch.too_large.body_bytes,
+        }
+        logger.error("an event is too large for the broker and stays in the log", extra=facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from teddy_edge.clock import Clock
@@ -15,6 +16,7 @@ from teddy_edge.sync.presence import Presence
 from teddy_edge.sync.signals import BearStatus
 from teddy_edge.sync.state import StatePublisher
 from teddy_edge.sync.uplink import Uplink
+from teddy_edge.sync.urgent import UrgentLane
 from teddy_edge.topics import Topics
 
 
@@ -38,22 +40,31 @@ class Upstream:
         self._presence = Presence(topics, birth)
         self._pending = PendingRequest(log, topics, lambda: finished(settings.pending_finished_max))
         self._state = StatePublisher(read_models, topics, settings, clock)
-        self._uplink = Uplink(log, cursor, topics, settings)
+        self._uplink = Uplink(log, cursor, topics, settings, clock)
+        self._urgent = UrgentLane(log, cursor, topics)
 
     @property
     def will(self) -> Will:
         """What the broker says when the bear is gone."""
         return self._presence.will
 
+    def counts(self) -> dict[str, int]:
+        """Say what happened since the start."""
+        return dataclasses.asdict(self._uplink.counts)
+
     def subscriptions(self) -> Sequence[Subscription]:
         """Say what the cloud tells this bear about its log."""
-        return (Subscription(self._topics.confirmed, self._uplink.on_confirmed, ordered=True),)
+        return (
+            Subscription(self._topics.confirmed, self._uplink.on_confirmed, ordered=True),
+            Subscription(self._topics.replay, self._uplink.on_replay, ordered=True),
+        )
 
     def sessions(self) -> Mapping[str, Session]:
         """Say what goes out while a connection lives."""
         return {
             "presence": self._presence.run,
             "pending": self._pending.run,
+            "urgent": self._urgent.run,
             "uplink": self._uplink.run,
             "state": self._state.run,
         }

@@ -1,22 +1,29 @@
 """A batch of records on the wire: zlib over a msgpack map.
 
     {"v": 1, "epoch": 16 bytes, "first_seq": int, "last_seq": int, "lost_before": int,
-     "chain_before": bytes, "chain_after": bytes, "records": [[data class, body], ...]}
+     "chain_before": bytes, "chain_after": bytes, "replayed": bool,
+     "records": [[data class, body], ...], "too_large": nil or [data class, event id, bytes]}
 
 The records follow each other from `first_seq` on. A body is a record's body as it stands in the log
 (see `events`), so that whoever has `chain_before` can compute `chain_after` and see that nothing
 was changed, left out or put in.
 
-`lost_before` says how many records right before `first_seq` the bear has no more: damage, or a full
-card. The chain value before the first record is then not known (empty), and nobody can compute that
-record's own: it goes alone, and the chain continues from what it says.
+`lost_before` says how many records right before `first_seq` the bear has no more: damage, a full
+card, or in a replay what was removed after it had been confirmed. Where the chain value before the
+first record is then not known (empty), nobody can compute that record's own: it goes alone, and the
+chain continues from what it says.
+
+`replayed` says that this is no news: it was recorded before the bear connected, or was sent before.
+
+`too_large` stands in place of the records where one alone is larger than the broker takes: the
+record stays in the bear's log, and the chain continues from what is said.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
@@ -25,16 +32,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from teddy_edge.errors import WireError
 from teddy_edge.eventlog import StoredRecord, next_chain
+from teddy_edge.events import decode_record
 
 VERSION: Final = 1
 CONTENT_TYPE: Final = "application/vnd.teddy.events+msgpack+zlib"
 RECORDS_MAX: Final = 10_000
 """As many as a bear may be set to send at once."""
 
+COMPRESSION_LEVEL: Final = 3
+"""Higher levels cost twice the time and save a twentieth (see docs/decisions/0008)."""
+
 SequenceNumber = Annotated[int, Field(ge=1, le=2**63 - 1)]
 DataClass = Annotated[int, Field(ge=0, le=255)]
 Chain = Annotated[bytes, Field(min_length=16, max_length=16)]
 NoChain = Annotated[bytes, Field(max_length=0)]
+Uuid = Annotated[bytes, Field(min_length=16, max_length=16)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,15 @@ class WireRecord:
     seq: int
     data_class: int
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """What is known of a record that stayed with the bear."""
+
+    data_class: int
+    event_id: UUID
+    body_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,8 @@ class EventBatch:
     records: Sequence[WireRecord]
     lost_before: int = 0
     """How many records right before `first_seq` are lost."""
+    replayed: bool = False
+    too_large: TooLarge | None = None
 
     @property
     def after_seq(self) -> int:
@@ -66,18 +89,38 @@ class EventBatch:
 
     def verify(self) -> None:
         """Recompute the chain; raises `WireError` where it does not come out."""
+        if self.too_large is not None:
+            return
         if not self.chain_before:
             if self.lost_before and len(self.records) == 1:
                 return
             raise WireError(f"no chain value before {self.first_seq}")
-        chain = self.chain_before
-        for record in self.records:
-            chain = next_chain(chain, record.seq, record.data_class, record.body)
-        if chain != self.chain_after:
+        if self.chain_at(self.last_seq) != self.chain_after:
             raise WireError(f"the chain breaks between {self.first_seq} and {self.last_seq}")
 
+    def chain_at(self, seq: int) -> bytes:
+        """Compute the chain value at a number from `first_seq - 1` on."""
+        chain = self.chain_before
+        for record in self.records[: seq + 1 - self.first_seq]:
+            chain = next_chain(chain, record.seq, record.data_class, record.body)
+        return chain
 
-def batch_of(epoch: UUID, stored: Sequence[StoredRecord], after_seq: int) -> EventBatch:
+    def smaller(self) -> EventBatch:
+        """Make what may go where this batch cannot: its first half, or that one is too large."""
+        if len(self.records) > 1:
+            half = self.records[: len(self.records) // 2]
+            last_seq = half[-1].seq
+            chain_after = self.chain_at(last_seq)
+            return replace(self, records=half, last_seq=last_seq, chain_after=chain_after)
+        (record,) = self.records
+        event_id = decode_record(record.seq, record.data_class, record.body).id
+        too_large = TooLarge(record.data_class, event_id, len(record.body))
+        return replace(self, records=(), too_large=too_large)
+
+
+def batch_of(
+    epoch: UUID, stored: Sequence[StoredRecord], after_seq: int, *, replayed: bool = False
+) -> EventBatch:
     """Make a batch of the first records that follow each other; a hole in the log ends it.
 
     What lies between `after_seq`, the last number sent, and the first record is lost.
@@ -93,11 +136,13 @@ def batch_of(epoch: UUID, stored: Sequence[StoredRecord], after_seq: int) -> Eve
         chain_after=stored[-1].chain,
         records=[WireRecord(record.seq, record.data_class, record.body) for record in stored],
         lost_before=max(stored[0].seq - after_seq - 1, int(not stored[0].chain_before)),
+        replayed=replayed,
     )
 
 
 def encode_batch(batch: EventBatch) -> bytes:
     """Make the payload."""
+    too_large = batch.too_large
     content = {
         "v": VERSION,
         "epoch": batch.epoch.bytes,
@@ -106,9 +151,12 @@ def encode_batch(batch: EventBatch) -> bytes:
         "lost_before": batch.lost_before,
         "chain_before": batch.chain_before,
         "chain_after": batch.chain_after,
+        "replayed": batch.replayed,
         "records": [[record.data_class, record.body] for record in batch.records],
+        "too_large": too_large
+        and [too_large.data_class, too_large.event_id.bytes, too_large.body_bytes],
     }
-    return zlib.compress(cast(bytes, msgpack.packb(content)))
+    return zlib.compress(cast(bytes, msgpack.packb(content)), COMPRESSION_LEVEL)
 
 
 class _Content(BaseModel):
@@ -117,13 +165,15 @@ class _Content(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     v: Annotated[int, Field(ge=VERSION, le=VERSION)]
-    epoch: Annotated[bytes, Field(min_length=16, max_length=16)]
+    epoch: Uuid
     first_seq: SequenceNumber
     last_seq: SequenceNumber
     lost_before: Annotated[int, Field(ge=0)]
     chain_before: Chain | NoChain
     chain_after: Chain
-    records: Annotated[tuple[tuple[DataClass, bytes], ...], Field(min_length=1)]
+    replayed: bool
+    records: tuple[tuple[DataClass, bytes], ...]
+    too_large: tuple[DataClass, Uuid, SequenceNumber] | None
 
 
 def decode_batch(payload: bytes, bytes_max: int) -> EventBatch:
@@ -159,7 +209,10 @@ def _unpack(payload: bytes, bytes_max: int) -> Any:
 
 
 def _batch(content: _Content) -> EventBatch:
-    last_seq = content.first_seq + len(content.records) - 1
+    too_large = content.too_large
+    if (too_large is None) is (not content.records):
+        raise WireError("a batch of nothing, or of a record beside one that is too large")
+    last_seq = content.first_seq + max(len(content.records), 1) - 1
     if content.last_seq != last_seq or content.lost_before >= content.first_seq:
         raise WireError("a batch whose records and sequence numbers do not match")
     return EventBatch(
@@ -173,4 +226,6 @@ def _batch(content: _Content) -> EventBatch:
             for seq, (data_class, body) in enumerate(content.records, start=content.first_seq)
         ],
         lost_before=content.lost_before,
+        replayed=content.replayed,
+        too_large=too_large and TooLarge(too_large[0], UUID(bytes=too_large[1]), too_large[2]),
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from teddy_edge.eventlog import next_chain
-from teddy_edge.sync.wire import EventBatch, WireRecord
+from teddy_edge.sync.wire import EventBatch, TooLarge, WireRecord
 
 
 @dataclass
@@ -20,13 +20,16 @@ class SmallLog:
 
     def __post_init__(self) -> None:
         self.records = [
-            WireRecord(seq, 1 + seq % 6, f"{self.content} {seq}".encode())
-            for seq in range(1, self.count + 1)
+            WireRecord(seq, 1 + seq % 6, self.body(seq)) for seq in range(1, self.count + 1)
         ]
         self._chains = [self.epoch.bytes]
         for record in self.records:
             last = self._chains[-1]
             self._chains.append(next_chain(last, record.seq, record.data_class, record.body))
+
+    def body(self, seq: int) -> bytes:
+        """What stands in a record."""
+        return f"{self.content} {seq}".encode()
 
     def batch(self, first_seq: int, last_seq: int) -> EventBatch:
         """A batch from one number to another."""
@@ -38,6 +41,12 @@ class SmallLog:
             chain_after=self._chains[last_seq],
             records=self.slice(first_seq, last_seq),
         )
+
+    def too_large(self, seq: int, event_id: UUID) -> EventBatch:
+        """Say that a record stays with the bear."""
+        record = self.records[seq - 1]
+        told = TooLarge(record.data_class, event_id, len(record.body))
+        return replace(self.batch(seq, seq), records=(), too_large=told)
 
     def slice(self, first_seq: int, last_seq: int) -> Sequence[WireRecord]:
         """The records from one number to another."""

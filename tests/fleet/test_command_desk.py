@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import aiomqtt
@@ -26,12 +25,6 @@ from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
 
 TOPICS = Topics("bear-1")
 PENDING = encode_signal(Pending(epoch=UUID(int=7), last_seq=3))
-
-
-@pytest.fixture
-def sink(tmp_path: Path) -> Iterator[SqliteSink]:
-    with contextlib.closing(SqliteSink(tmp_path / "fleet.db")) as opened:
-        yield opened
 
 
 @pytest.fixture

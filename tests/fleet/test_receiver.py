@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import sys
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -24,29 +24,12 @@ from teddy_edge.errors import SinkUnusable, WireError
 from teddy_edge.eventlog import next_chain
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.fleet.receiver import BATCH_BYTES_MAX, Receiver
-from teddy_edge.fleet.sinks import Lost, Position
+from teddy_edge.fleet.sinks import Lost, Position, Taken
 from teddy_edge.fleet.sqlite_sink import SqliteSink
 from teddy_edge.sync.wire import EventBatch, WireRecord, decode_batch, encode_batch
 from tests.fleet.batches import SmallLog
-from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
-
-EVENTS = "teddy/v1/bear-1/events"
-CONFIRMED = "teddy/v1/bear-1/confirmed"
-
-
-@contextlib.asynccontextmanager
-async def receiving(broker: Mosquitto, sink: SqliteSink) -> AsyncIterator[None]:
-    """A receiver at work."""
-    link = Receiver(sink).link(settings_for(broker.port))
-    async with running(link):
-        await until(lambda: link.connected)
-        yield
-
-
-@pytest.fixture
-def sink(tmp_path: Path) -> Iterator[SqliteSink]:
-    with contextlib.closing(SqliteSink(tmp_path / "fleet.db")) as opened:
-        yield opened
+from tests.fleet.receiving import CONFIRMED, EVENTS, receiving, send
+from tests.mqtt_link.linking import TIMEOUT_S, settings_for, until
 
 
 @pytest.fixture
@@ -56,17 +39,6 @@ async def bear(broker: Mosquitto) -> AsyncIterator[aiomqtt.Client]:
     async with client:
         await client.subscribe(CONFIRMED, qos=1)
         yield client
-
-
-async def send(bear: aiomqtt.Client, *batches: EventBatch) -> dict[str, object]:
-    """Send batches; return the last of as many confirmations."""
-    for batch in batches:
-        await bear.publish(EVENTS, encode_batch(batch), qos=1)
-    async with asyncio.timeout(TIMEOUT_S):
-        for _ in batches:
-            confirmed = json.loads((await anext(bear.messages)).payload)
-    assert isinstance(confirmed, dict)
-    return confirmed
 
 
 async def test_batches_are_stored_and_confirmed(
@@ -191,8 +163,8 @@ def test_batches_as_they_may_come_are_taken_or_refused_and_nothing_else(
                 batch = decode_batch(
                     loose_batch(first_seq, lost_before, chained, records), BATCH_BYTES_MAX
                 )
-                position = receiver._take("bear-1", batch)
-                assert sink.position("bear-1", batch.epoch) == position
+                outcome = receiver._intake._take("bear-1", batch)
+                assert sink.position("bear-1", batch.epoch) == outcome.position
 
 
 def loose_batch(
@@ -239,9 +211,7 @@ async def test_a_batch_that_is_none_is_acknowledged_and_the_receiver_goes_on(
 class FullDisk(SqliteSink):
     """A store that can be read and not written."""
 
-    def store(
-        self, bear: str, position: Position, records: Sequence[WireRecord], lost: Lost
-    ) -> None:
+    def store(self, bear: str, taken: Taken) -> None:
         raise sqlite3.OperationalError("disk full")
 
 
@@ -267,7 +237,7 @@ async def test_a_receiver_that_starts_says_what_it_has(
 ) -> None:
     log = SmallLog(3)
     position = Position(log.epoch, 3, log.batch(1, 3).chain_after)
-    sink.store("bear-1", position, log.records, Lost(1, 0))
+    sink.store("bear-1", Taken(position, log.records, Lost(1, 0)))
     async with receiving(broker, sink):
         message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
     assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 3}

@@ -18,6 +18,7 @@ HEALTH: dict[str, Any] = {
     "cache": {"entries": 3, "hits": 4, "misses": 6, "evictions": 0},
     "log": {"last_seq": 42, "complete": True},
     "read_models": {"position": 41},
+    "sync": {"replays": 1, "replays_refused": 2, "too_large": 0},
 }
 LINE = re.compile(
     r"# HELP (?P<name>teddy_edge_[a-z_]+) \S.*\.\n# TYPE (?P=name) (?P<type>counter|gauge)\n"

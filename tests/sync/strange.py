@@ -22,6 +22,8 @@ RECORDS = st.lists(
     st.tuples(st.integers(0, 255) | INTEGERS, st.binary(max_size=8)) | VALUES, max_size=3
 )
 
+TOO_LARGE = st.tuples(st.integers(0, 255), st.just(bytes(16)), INTEGERS)
+
 
 def strange_contents() -> st.SearchStrategy[Mapping[str, object]]:
     """Every key of a batch, with values that are sometimes right, and now and then another key."""
@@ -34,7 +36,9 @@ def strange_contents() -> st.SearchStrategy[Mapping[str, object]]:
             "lost_before": INTEGERS | VALUES,
             "chain_before": CHAINS,
             "chain_after": CHAINS,
+            "replayed": st.booleans() | VALUES,
             "records": RECORDS | VALUES,
+            "too_large": st.none() | TOO_LARGE | VALUES,
         },
         optional={"more": VALUES},
     )

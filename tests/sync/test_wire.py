@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from teddy_edge.errors import WireError
 from teddy_edge.eventlog import StoredRecord, next_chain
-from teddy_edge.sync.wire import EventBatch, WireRecord, batch_of, decode_batch, encode_batch
+from teddy_edge.events import BearStarted, Cause, decode_record, encode_event
+from teddy_edge.sync.wire import (
+    EventBatch,
+    TooLarge,
+    WireRecord,
+    batch_of,
+    decode_batch,
+    encode_batch,
+)
+from teddy_edge.testing import FakeClock
 from tests.sync.strange import strange_contents
 
 EPOCH = uuid.UUID(int=7)
@@ -39,6 +48,24 @@ def test_a_batch_comes_back_as_it_was_sent() -> None:
     assert back == batch
     assert (back.first_seq, back.last_seq, back.epoch) == (11, 15, EPOCH)
     back.verify()
+
+
+def test_a_batch_is_halved_with_its_chain() -> None:
+    half = batch_of(EPOCH, stored(11, 5), 10, replayed=True).smaller()
+    assert ([record.seq for record in half.records], half.last_seq) == ([11, 12], 12)
+    assert half.replayed
+    half.verify()
+
+
+def test_of_a_record_that_is_too_large_its_id_its_size_and_its_chain_go() -> None:
+    event = BearStarted("x" * 100)
+    body = encode_event(event, "bear", Cause(), FakeClock())
+    record = StoredRecord(7, 6, body, b"b" * 16, b"a" * 16)
+    told = decode_batch(encode_batch(batch_of(EPOCH, [record], 6).smaller()), BYTES_MAX)
+    assert told.too_large == TooLarge(6, decode_record(7, 6, body).id, len(body))
+    assert (told.records, told.first_seq, told.last_seq) == ([], 7, 7)
+    assert (told.chain_before, told.chain_after) == (b"b" * 16, b"a" * 16)
+    told.verify()
 
 
 @pytest.mark.parametrize(
@@ -117,6 +144,13 @@ def packed(**changes: object) -> bytes:
         packed(chain_before=10**10),
         packed(chain_before=b"short"),
         packed(chain_after=b""),
+        packed(replayed=None),
+        packed(replayed=1),
+        packed(too_large=[1, bytes(16), 5]),
+        packed(records=[], last_seq=1, too_large=[1, b"short", 5]),
+        packed(records=[], last_seq=1, too_large=[1, bytes(16), 0]),
+        packed(records=[], last_seq=2, too_large=[1, bytes(16), 5]),
+        packed(records=[], last_seq=1, too_large=[]),
         packed(epoch=None),
         packed(epoch="sixteen letters."),
         packed() + b"more",

@@ -35,11 +35,12 @@ link-faults: setup ## break the links of bear and cloud 320 times, with 53,000 c
 	@LINK_FAULTS=320 LINK_COMMANDS=53000 LINK_MUTANTS=4 python -m pytest -s \
 		-o faulthandler_timeout=3600 tests/faults/test_link_faults.py $(ARGS)
 
-bench: setup ## measure; `ARGS="--device vda"` counts the device's bytes too (nobody else writing)
+bench: ## measure beside other libraries, while nobody else writes to the same device
+	@.ci/setup bench
 	@mkdir -p .run/bench
-	@python -m benchmarks.appends .run/bench
+	@python -m benchmarks.appends .run/bench $(ARGS)
 	@python -m benchmarks.history .run/bench
-	@python -m benchmarks.queries .run/bench $(ARGS)
+	@python -m benchmarks.queries .run/bench
 
 check: setup ## lint, formatting and types
 	ruff check

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from teddy_edge import __version__, cli_actions, cli_log, cli_rebuild
+from teddy_edge import __version__, cli_actions, cli_fleet, cli_log, cli_rebuild
 from teddy_edge.cli_actions import EVENTS_SHOWN_FIRST, UsageError, fail
 from teddy_edge.errors import (
     EXIT_CONFIG,
@@ -37,6 +37,7 @@ examples:
   teddy-edge query get_bear_state                a question
   teddy-edge tail                                the last ten events, then each new one
   teddy-edge rebuild                             what is known of the children, from the log
+  teddy-edge fleet receive --database fleet.db   the cloud's end: `teddy-edge fleet --help`
   teddy-edge log verify                          whether the log is whole; needs no daemon
 
 The daemon is found by --socket, else TEDDY_EDGE_SOCKET, else where the service and
@@ -204,6 +205,7 @@ def _parser() -> Parser:
     _add_daemon_commands(commands)
     _add_client_commands(commands)
     _add_log_commands(commands)
+    cli_fleet.add_commands(commands, _add)
     return parser
 
 

@@ -118,15 +118,16 @@ def press(arguments: argparse.Namespace) -> int:
 
 def send(arguments: argparse.Namespace) -> int:
     """Send a command and show its result."""
-    body = _message(arguments)
+    body = message_of(arguments)
     if arguments.id is not None:
         body["id"] = arguments.id
     if arguments.correlation_id is not None:
         body["correlation_id"] = arguments.correlation_id
-    return show(client_of(arguments).command(arguments.name, body), arguments, _print_result)
+    return show(client_of(arguments).command(arguments.name, body), arguments, print_result)
 
 
-def _print_result(body: Mapping[str, Any]) -> None:
+def print_result(body: Mapping[str, Any]) -> None:
+    """Print how a command ended."""
     again = " (it was done before; this is the same result again)" if body["duplicate"] else ""
     print(f"{body['status']}: {body['name']}, event {body['seq']}{again}")
     if body["data"]:
@@ -135,7 +136,7 @@ def _print_result(body: Mapping[str, Any]) -> None:
 
 def query(arguments: argparse.Namespace) -> int:
     """Ask a question and show the answer."""
-    reply = client_of(arguments).query(arguments.name, _message(arguments))
+    reply = client_of(arguments).query(arguments.name, message_of(arguments))
     return show(reply, arguments, _print_answer)
 
 
@@ -151,7 +152,8 @@ def _print_data(data: Any) -> None:
         print(printable(line))
 
 
-def _message(arguments: argparse.Namespace) -> dict[str, Any]:
+def message_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Read what is to be sent, and who sends it, from the arguments."""
     message: dict[str, Any] = {"data": _data(arguments.data)}
     if arguments.actor is not None:
         role, colon, actor_id = arguments.actor.partition(":")

@@ -162,7 +162,9 @@ async def play(places: Places, socket: Path) -> None:
         broker = await stack.enter_async_context(broker_at(places))
         address = ("--host", broker.host, "--port", str(broker.port))
         database = ("--database", str(places.database))
-        receiver = child(places, "receiver", ("teddy_edge.fleet.receiver", *address, *database))
+        receiver = child(
+            places, "receiver", ("teddy_edge.cli", "fleet", "receive", *address, *database)
+        )
         daemon = child(
             places,
             "daemon",

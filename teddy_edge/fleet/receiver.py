@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from teddy_edge.clock import SystemClock
-from teddy_edge.errors import EXIT_OK, WireError
+from teddy_edge.errors import WireError
 from teddy_edge.fleet.command_desk import CommandDesk
 from teddy_edge.fleet.intake import EventIntake
 from teddy_edge.fleet.sinks import Sink
@@ -77,35 +75,3 @@ async def receive(broker: BrokerSettings, database: Path, batch_bytes_max: int) 
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         with contextlib.suppress(asyncio.CancelledError):
             await running
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the receiver as a program."""
-    parser = argparse.ArgumentParser(
-        prog="python -m teddy_edge.fleet.receiver", description=__doc__
-    )
-    parser.add_argument("--host", default="localhost", help="the broker (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=1883, help="its port (default: %(default)s)")
-    parser.add_argument("--database", type=Path, required=True, help="the SQLite file to keep")
-    parser.add_argument(
-        "--batch-bytes-max",
-        type=int,
-        default=BATCH_BYTES_MAX,
-        help="bytes of a batch, unpacked (default: %(default)s)",
-    )
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    broker = BrokerSettings(
-        host=given.host,
-        port=given.port,
-        backoff_s_min=0.1,
-        backoff_s_max=5,
-        packet_bytes_max=given.batch_bytes_max,
-        held_bytes_max=4 * given.batch_bytes_max,
-    )
-    asyncio.run(receive(broker, given.database, given.batch_bytes_max))
-    return EXIT_OK
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -43,6 +43,8 @@ COMPOSERS = frozenset(
         "background",
         "cli",
         "cli_actions",
+        "cli_fleet",
+        "cli_fleet_actions",
         "cli_log",
         "cli_rebuild",
         "cqrs_service",
@@ -65,7 +67,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "msgpack": ("events", "inputs.envelopes", "projections.store", "sync.wire"),
     "pydantic": (
         "settings", "settings_report", "messages", "domain", "inputs", "commands", "projections",
-        "queries", "sync", "fleet",
+        "queries", "sync", "fleet", "cli_fleet_actions",
     ),
 }  # fmt: skip
 """Which modules may name an outside library; a library that is not here is not ours to use."""

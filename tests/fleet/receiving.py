@@ -32,8 +32,12 @@ async def send(bear: aiomqtt.Client, *batches: EventBatch) -> dict[str, object]:
     """Send batches; return the last of as many confirmations."""
     for batch in batches:
         await bear.publish(EVENTS, encode_batch(batch), qos=1)
+    return [await heard(bear) for _ in batches][-1]
+
+
+async def heard(bear: aiomqtt.Client) -> dict[str, object]:
+    """Wait for what the cloud says next."""
     async with asyncio.timeout(TIMEOUT_S):
-        for _ in batches:
-            confirmed = json.loads((await anext(bear.messages)).payload)
-    assert isinstance(confirmed, dict)
-    return confirmed
+        said = json.loads((await anext(bear.messages)).payload)
+    assert isinstance(said, dict)
+    return said

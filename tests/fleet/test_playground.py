@@ -19,7 +19,7 @@ from tests.mqtt_link.linking import until
 
 TIMEOUT_S = 60
 PROJECT = Path(__file__).parents[2]
-PROCESSES = ("teddy_edge.cli", "teddy_edge.fleet.receiver", "mosquitto.conf")
+PROCESSES = ("teddy_edge.cli", "mosquitto.conf")
 
 
 class Folder:
@@ -132,7 +132,7 @@ async def test_the_broker_can_go_and_come_back_and_is_stopped_with_the_rest(
     assert folder.processes() == []
 
 
-@pytest.mark.parametrize("name", ["teddy_edge.cli", "teddy_edge.fleet.receiver"])
+@pytest.mark.parametrize("name", ["teddy_edge.cli run", "teddy_edge.cli fleet receive"])
 async def test_a_process_that_dies_is_reported_and_ends_the_rest(
     folder: Folder, playground: asyncio.subprocess.Process, name: str
 ) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import signal
 import sqlite3
 import sys
 import zlib
@@ -25,10 +26,10 @@ from teddy_edge.eventlog import next_chain
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.fleet.receiver import BATCH_BYTES_MAX, Receiver
 from teddy_edge.fleet.sinks import Lost, Position, Taken
-from teddy_edge.fleet.sqlite_sink import SqliteSink
+from teddy_edge.fleet.sqlite_sink import STEPS, SqliteSink
 from teddy_edge.sync.wire import EventBatch, WireRecord, decode_batch, encode_batch
 from tests.fleet.batches import SmallLog
-from tests.fleet.receiving import CONFIRMED, EVENTS, receiving, send
+from tests.fleet.receiving import CONFIRMED, EVENTS, heard, receiving, send
 from tests.mqtt_link.linking import TIMEOUT_S, settings_for, until
 
 
@@ -268,7 +269,7 @@ async def test_the_program_keeps_what_it_received_over_a_kill(
 
     async def start() -> asyncio.subprocess.Process:
         command: Sequence[str | Path] = (
-            *(sys.executable, "-m", "teddy_edge.fleet.receiver", "--host", broker.host),
+            *(sys.executable, "-m", "teddy_edge.cli", "fleet", "receive", "--host", broker.host),
             *("--port", str(broker.port), "--database", database),
         )
         return await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
@@ -282,12 +283,59 @@ async def test_the_program_keeps_what_it_received_over_a_kill(
     process = await start()
     confirmed = await send(bear, log.batch(8, 20))
     while confirmed["seq"] != 20:  # it says what it has stored already before it takes the batch
-        message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
-        confirmed = json.loads(message.payload)
+        confirmed = await heard(bear)
     process.terminate()
     assert await process.wait() == 0
     with contextlib.closing(SqliteSink(database)) as sink:
         assert list(sink.records("bear-1", log.epoch)) == log.records
+
+
+async def test_a_receiver_killed_between_storing_and_confirming_stores_once(
+    broker: Mosquitto, bear: aiomqtt.Client, tmp_path: Path
+) -> None:
+    log = SmallLog(20)
+    database, armed = tmp_path / "program.db", tmp_path / "armed"
+    command: Sequence[str | Path] = (
+        *(sys.executable, "-m", "tests.faults.dies_after_store"),
+        *(str(broker.port), database, armed),
+    )
+
+    async def start() -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        assert process.stderr is not None
+        await process.stderr.readuntil(b"connected to")
+        return process
+
+    process = await start()
+    armed.touch()
+    await bear.publish(EVENTS, encode_batch(log.batch(1, 10)), qos=1)
+    assert await process.wait() == -signal.SIGKILL
+    assert len(bear.messages) == 0, "nothing is confirmed"
+    with contextlib.closing(SqliteSink(database)) as sink:
+        assert list(sink.records("bear-1", log.epoch)) == log.slice(1, 10), "and all is stored"
+    process = await start()  # the broker has the batch yet, for it was not acknowledged
+    confirmed = await send(bear, log.batch(1, 10), log.batch(11, 20))
+    while confirmed["seq"] != 20:
+        confirmed = await heard(bear)
+    process.terminate()
+    assert await process.wait() == 0
+    with contextlib.closing(SqliteSink(database)) as sink:
+        assert list(sink.records("bear-1", log.epoch)) == log.records
+
+
+def test_a_file_of_an_older_program_is_taken_over(tmp_path: Path) -> None:
+    file, epoch = tmp_path / "fleet.db", UUID(int=7)
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.executescript(f"{STEPS[0]} PRAGMA user_version=1;")
+        row = ("bear-1", epoch.bytes, 3, 5, b"body")
+        connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?)", row)
+        connection.commit()
+    with contextlib.closing(SqliteSink(file)) as sink:
+        assert list(sink.records("bear-1", epoch)) == [WireRecord(3, 5, b"body")]
+        assert sink.open_commands("bear-1", 1) == []
+        assert sink.urgent("bear-1") == []
+    with contextlib.closing(SqliteSink(file)) as again:
+        assert len(list(again.records("bear-1", epoch))) == 1
 
 
 def test_a_file_of_a_newer_program_is_refused_by_name(tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def test_a_newcomer_talks_to_the_bear_as_the_readme_shows(tmp_path: Path) -> Non
     with make_run(clone, environ) as output:
         printed = bash("\n".join(TALKING), clone, environ)
         for shown in (
-            *('"status":"done"', '"Emma"', "Noah", "left_paw", '"online": true'),
+            *('"status":"done"', '"Emma"', "Noah", "left_paw", '"online":true'),
+            *("done: update_child_profile", "asked to send again from event 1"),
             *("were built anew from", '"score": 85', '"command_throughput"', "8. Error Handling"),
         ):
             assert shown in printed, printed

@@ -154,6 +154,8 @@ class SyncSettings(Section):
     batch_wait_s: float = Field(0.05, ge=0, le=60)
     batches_in_flight_max: int = Field(4, ge=1, le=64)
     confirm_timeout_s: float = Field(30.0, gt=0, le=3600)
+    history_records_per_s: int = Field(5000, ge=1, le=1_000_000)
+    replays_per_minute: int = Field(6, ge=1, le=1000)
     state_window_s: float = Field(0.5, ge=0, le=300)
     pending_finished_max: int = Field(100, ge=0, le=1000)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from teddy_edge.commands import (
 )
 from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.eventlog import Cursor, EventLog, LostRange
-from teddy_edge.events import RecordsLost, decode_record
+from teddy_edge.events import Event, RecordsLost, decode_record
 from teddy_edge.log_keeper import (
     ESSENTIAL,
     LogKeeper,
@@ -43,11 +43,15 @@ from teddy_edge.queries import QueryBus, QueryPolicy, StandardPolicy, register_q
 from teddy_edge.queries.warm_up import likely_queries
 from teddy_edge.security import SenderPolicy
 from teddy_edge.settings import Settings
+from teddy_edge.timekeeping import TimeKeeper
 
 logger = logging.getLogger("teddy_edge.assembly")
 
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 1024 * 1024
+
+IncompleteBecause = Callable[[], str | None]
+"""Says why an answer's history is not whole; None where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Assembly:
     log: EventLog
     cursor: Cursor
     keeper: LogKeeper
+    time_keeper: TimeKeeper
     journal: Journal
     commands: CommandBus
     command_meter: Meter
@@ -69,6 +74,7 @@ class Assembly:
         return {
             "log": self.log.watch(),
             "log keeper": self.keeper.run(),
+            "time keeper": self.time_keeper.run(self.journal.note),
             "read models": self.read_models.run(),
             "read model windows": self.read_models.write_in_windows(),
         }
@@ -90,10 +96,13 @@ async def assembled(
         sender_policy = SenderPolicy(allow_unsigned=settings.commands.allow_unsigned)
         command_meter = Meter(clock)
         aggregates = Aggregates(settings.buttons.pins)
-        journal = Journal(log, clock, aggregates.apply, settings.commands)
+        time_keeper = TimeKeeper(clock, settings.clock)
+        apply = _applied_to(aggregates, time_keeper)
+        journal = Journal(log, clock, apply, settings.commands)
         told = await asyncio.to_thread(_replay, log, journal)
         keeper = LogKeeper(log, lambda: cursor.seq, _teller(log, journal), settings.log, clock)
         await keeper.begin(told)
+        await time_keeper.look(journal.note)
         commands = _command_bus(settings, clock, journal, aggregates, sender_policy, command_meter)
         read_models = await _read_models(settings, clock, log)
         stack.push_async_callback(read_models.close)
@@ -111,18 +120,12 @@ async def assembled(
             clock,
         )
         assembly = Assembly(
-            settings, log, cursor, keeper, journal, commands, command_meter, read_models, queries
+            settings, log, cursor, keeper, time_keeper, journal, commands, command_meter,
+            read_models, queries,
+        )  # fmt: skip
+        await _prepare_queries(
+            assembly, clock, query_policy or StandardPolicy(), incomplete_because
         )
-        register_queries(
-            queries,
-            query_policy or StandardPolicy(),
-            settings.queries,
-            clock,
-            lambda: health(assembly),
-            incomplete_because,
-        )
-        likely = await likely_queries(read_models.get, clock, settings.queries.warm_up_children_max)
-        await queries.warm_up(likely)
         yield assembly
 
 
@@ -167,6 +170,16 @@ def _replay(log: EventLog, journal: Journal) -> list[LostRange]:
     return told
 
 
+def _applied_to(aggregates: Aggregates, time_keeper: TimeKeeper) -> Callable[[Event], None]:
+    """Give what moves all that is rebuilt from the log, event by event."""
+
+    def apply(event: Event) -> None:
+        aggregates.apply(event)
+        time_keeper.apply(event)
+
+    return apply
+
+
 def _teller(log: EventLog, journal: Journal) -> Tell:
     """Give what appends the event that tells of a loss."""
 
@@ -207,6 +220,7 @@ def _command_bus(
     register_handlers(
         commands,
         aggregates,
+        clock,
         keep_words=settings.commands.keep_words,
         children_max=settings.commands.children_max,
     )
@@ -220,6 +234,16 @@ async def _read_models(settings: Settings, clock: Clock, log: EventLog) -> Child
     )
     await read_models.open()
     return read_models
+
+
+async def _prepare_queries(
+    assembly: Assembly, clock: Clock, policy: QueryPolicy, incomplete_because: IncompleteBecause
+) -> None:
+    """Register every query, and answer into the cache what is likely to be asked first."""
+    limits, queries = assembly.settings.queries, assembly.queries
+    register_queries(queries, policy, limits, clock, lambda: health(assembly), incomplete_because)
+    children_max = limits.warm_up_children_max
+    await queries.warm_up(await likely_queries(assembly.read_models.get, clock, children_max))
 
 
 def health(assembly: Assembly) -> dict[str, Any]:

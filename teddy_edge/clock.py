@@ -1,7 +1,8 @@
 """Time and ids. The only module that asks the machine what time it is.
 
 Order never comes from here (it is the log's sequence number); timers use `monotonic_ns`. Wall time
-is what people read, and comes with a `Trust`, since a Pi without a network boots in the past.
+is what people read, and comes with a `Trust`, since a Pi without a network boots in the past. Who
+reads both asks for the trust first: should the clock be set in between, it says too little.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import enum
 import os
 import time
 import uuid
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +21,8 @@ TIME_ERROR = 5
 """What adjtimex(2) returns while the kernel's clock is not synchronised."""
 
 NS_PER_S = 1_000_000_000
+NS_PER_US = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Trust(enum.StrEnum):
@@ -28,6 +32,15 @@ class Trust(enum.StrEnum):
     SYNCED = "synced"
     SET = "set"
     """Set by a parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTime:
+    """What is known of the time in this boot."""
+
+    offset_ns: int
+    """From monotonic to wall time."""
+    trust: Trust
 
 
 class Clock(Protocol):
@@ -46,13 +59,20 @@ class Clock(Protocol):
     def trust(self) -> Trust:
         """Whether the wall time may be believed now."""
 
+    def hold(self, known: KnownTime) -> None:
+        """Tell the time by this until the next boot, while the kernel does not know it."""
+
 
 class SystemClock:
-    """The machine's own clocks; trust comes from the kernel (adjtimex), not from a guess."""
+    """The machine's own clocks; trust comes from the kernel (adjtimex), not from a guess.
+
+    The kernel gives its trust up about nine hours after it last heard from a time server.
+    """
 
     def __init__(self) -> None:
         self._boot_id = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+        self._held: KnownTime | None = None
 
     @property
     def boot_id(self) -> uuid.UUID:
@@ -61,19 +81,31 @@ class SystemClock:
 
     def wall_ns(self) -> int:
         """See `Clock`."""
-        return time.time_ns()
+        if self._held is None or self._kernel_knows():
+            return time.time_ns()
+        return time.monotonic_ns() + self._held.offset_ns
 
     def monotonic_ns(self) -> int:
         """See `Clock`."""
         return time.monotonic_ns()
 
     def trust(self) -> Trust:
+        """See `Clock`."""
+        if self._kernel_knows():
+            return Trust.SYNCED
+        return Trust.UNSYNCED if self._held is None else self._held.trust
+
+    def hold(self, known: KnownTime) -> None:
+        """See `Clock`."""
+        self._held = known
+
+    def _kernel_knows(self) -> bool:
         """Ask the kernel, changing nothing (modes = 0 in the first field of struct timex)."""
         timex = ctypes.create_string_buffer(512)
         state = self._adjtimex(timex)
         if state < 0:
             raise OSError(ctypes.get_errno(), "adjtimex")
-        return Trust.UNSYNCED if state == TIME_ERROR else Trust.SYNCED
+        return bool(state != TIME_ERROR)
 
 
 def new_id(clock: Clock) -> uuid.UUID:
@@ -88,3 +120,8 @@ def rfc3339(wall_ns: int) -> str:
     """Write a wall time in UTC with milliseconds, as it crosses every border."""
     moment = datetime.fromtimestamp(wall_ns // NS_PER_S, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{wall_ns % NS_PER_S // 1_000_000:03d}Z"
+
+
+def microseconds(moment: datetime) -> int:
+    """Give a time in microseconds since 1970, exactly: a datetime holds no more."""
+    return (moment - EPOCH) // timedelta(microseconds=1)

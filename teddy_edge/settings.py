@@ -160,6 +160,13 @@ class SyncSettings(Section):
     pending_finished_max: int = Field(100, ge=0, le=1000)
 
 
+class ClockSettings(Section):
+    """The clock."""
+
+    poll_s: float = Field(5.0, gt=0, le=3600)
+    step_s: float = Field(1.0, gt=0, le=3600)
+
+
 class ApiSettings(Section):
     """The local socket."""
 
@@ -204,6 +211,7 @@ class Settings(BaseSettings):
     projections: ProjectionSettings = ProjectionSettings()
     queries: QuerySettings = QuerySettings()
     sync: SyncSettings = SyncSettings()
+    clock: ClockSettings = ClockSettings()
     api: ApiSettings = ApiSettings()
     buttons: ButtonSettings = ButtonSettings()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from teddy_edge.clock import NS_PER_S, Trust
+from teddy_edge.clock import NS_PER_S, KnownTime, Trust
 
 
 class FakeClock:
@@ -15,6 +15,7 @@ class FakeClock:
         self._monotonic_ns = monotonic_ns
         self._trust = Trust.SYNCED
         self._boot_id = uuid.UUID(int=1)
+        self._held: KnownTime | None = None
 
     @property
     def boot_id(self) -> uuid.UUID:
@@ -23,7 +24,9 @@ class FakeClock:
 
     def wall_ns(self) -> int:
         """See `Clock`."""
-        return self._wall_ns
+        if self._held is None or self._trust is not Trust.UNSYNCED:
+            return self._wall_ns
+        return self._monotonic_ns + self._held.offset_ns
 
     def monotonic_ns(self) -> int:
         """See `Clock`."""
@@ -31,7 +34,13 @@ class FakeClock:
 
     def trust(self) -> Trust:
         """See `Clock`."""
-        return self._trust
+        if self._held is None or self._trust is not Trust.UNSYNCED:
+            return self._trust
+        return self._held.trust
+
+    def hold(self, known: KnownTime) -> None:
+        """See `Clock`."""
+        self._held = known
 
     def advance(self, seconds: float) -> None:
         """Let time pass, on both clocks."""
@@ -45,6 +54,7 @@ class FakeClock:
         self._trust = trust
 
     def reboot(self) -> None:
-        """Start a new boot: another boot id, monotonic time from zero."""
+        """Start a new boot: another boot id, monotonic time from zero, and nothing is held."""
         self._boot_id = uuid.UUID(int=self._boot_id.int + 1)
         self._monotonic_ns = 0
+        self._held = None

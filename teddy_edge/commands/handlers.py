@@ -5,11 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from teddy_edge.clock import NS_PER_US, Clock, Trust, microseconds
 from teddy_edge.commands.aggregates import Aggregates
 from teddy_edge.commands.bus import CommandBus, CommandContext, Decision
 from teddy_edge.domain import bear, child, conversation
 from teddy_edge.domain.command import Command
 from teddy_edge.errors import CommandRejected
+from teddy_edge.events import ClockSynced
 
 
 class RegisterChildHandler:
@@ -94,8 +96,29 @@ class PressButtonHandler:
         return Decision(bear.STREAM, bear.decide(self._aggregates.bear, command))
 
 
+class SetClockHandler:
+    """Decides on `set_clock`."""
+
+    command_type = bear.SetClock
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def handle(self, command: bear.SetClock, context: CommandContext) -> Decision:
+        """Take a parent's word for it, unless a network has told the time in this boot."""
+        if context.envelope.actor.role not in {"parent", "guardian"}:
+            sentence = "only a parent or a guardian sets the clock"
+            raise CommandRejected("wrong_role", sentence, "actor.role")
+        if self._clock.trust() is Trust.SYNCED:
+            raise CommandRejected("time_known", "this bear has the time from a network")
+        now_ns = microseconds(command.now) * NS_PER_US
+        boot_id = str(self._clock.boot_id)
+        event = ClockSynced(boot_id, context.received_ns, now_ns, Trust.SET.value)
+        return Decision(bear.STREAM, [event])
+
+
 def register_handlers(
-    bus: CommandBus, aggregates: Aggregates, *, keep_words: bool, children_max: int
+    bus: CommandBus, aggregates: Aggregates, clock: Clock, *, keep_words: bool, children_max: int
 ) -> None:
     """Give the bus every command that this bear knows."""
     bus.register(RegisterChildHandler(aggregates, children_max))
@@ -109,6 +132,7 @@ def register_handlers(
     for about_conversation in (conversation.RecordConversationTurn, conversation.EndConversation):
         bus.register(ConversationHandler(about_conversation, aggregates, keep_words=keep_words))
     bus.register(PressButtonHandler(aggregates))
+    bus.register(SetClockHandler(clock))
 
 
 def _id_made_by(context: CommandContext, kind: str) -> str:

@@ -17,21 +17,12 @@ of the latest command that was done, since senders together know the time better
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
-from teddy_edge.clock import Clock, Trust
+from teddy_edge.clock import NS_PER_US, Clock, Trust
 from teddy_edge.errors import CommandExpired, CommandRejected
 from teddy_edge.events import CommandDone, CommandRefused, Event
 from teddy_edge.settings import CommandSettings
 
-NS_PER_US = 1000
 US_PER_S = 1_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def microseconds(moment: datetime) -> int:
-    """Give a sender's time in microseconds since 1970, which is all that it has."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 class Horizon:

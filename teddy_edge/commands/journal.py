@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 from uuid import UUID
 
-from teddy_edge.clock import Clock
-from teddy_edge.commands.horizon import Horizon, microseconds
+from teddy_edge.clock import Clock, microseconds
+from teddy_edge.commands.horizon import Horizon
 from teddy_edge.errors import CommandExpired, CommandRejected, RecordTooLarge
 from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.events import (

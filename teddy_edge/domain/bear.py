@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from teddy_edge.domain.command import Command
 from teddy_edge.errors import CommandRejected
 from teddy_edge.events import ButtonPressed, Event
-from teddy_edge.messages import Identifier, Origin
+from teddy_edge.messages import Identifier, Moment, Origin
 
 STREAM = "bear"
+SET_MIN = datetime(2025, 1, 1, tzinfo=UTC)
+SET_MAX = datetime(2100, 1, 1, tzinfo=UTC)
+"""Between these a clock may be set."""
 
 
 class PressButton(Command):
@@ -20,6 +26,17 @@ class PressButton(Command):
     origins: ClassVar[frozenset[Origin]] = frozenset({Origin.BUTTON})
 
     button: Identifier
+
+
+class SetClock(Command):
+    """Tell the bear the time where no network does; it holds until the next boot.
+
+    Sent over MQTT it should have a message expiry of seconds: the broker must not deliver it later.
+    """
+
+    wire_name: ClassVar[str] = "set_clock"
+
+    now: Annotated[Moment, Field(strict=False, ge=SET_MIN, le=SET_MAX)]
 
 
 @dataclass(frozen=True, slots=True)

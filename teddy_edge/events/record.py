@@ -59,6 +59,7 @@ class Record:
 def encode_event(event: Event, stream: str, cause: Cause, clock: Clock) -> bytes:
     """Make a record body, stamped with the clock's three times and a new event id."""
     actor = None if cause.actor_id is None else [cause.actor_id, cause.actor_role]
+    trust = clock.trust()  # asked before the wall clock, which may be set in between
     body = [
         event.type,
         event.type_version,
@@ -67,7 +68,7 @@ def encode_event(event: Event, stream: str, cause: Cause, clock: Clock) -> bytes
         clock.wall_ns(),
         clock.monotonic_ns(),
         clock.boot_id.bytes,
-        clock.trust().value,
+        trust.value,
         cause.correlation_id,
         None if cause.command_id is None else cause.command_id.bytes,
         actor,

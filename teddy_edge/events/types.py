@@ -170,6 +170,25 @@ class BearStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockSynced:
+    """The bear learnt the time: what its clocks showed at one moment of a boot.
+
+    It dates every record of that boot: wall time is as far from `wall_ns` as monotonic time is from
+    `monotonic_ns`.
+    """
+
+    type: ClassVar[str] = "clock_synced"
+    type_version: ClassVar[int] = 1
+    data_class: ClassVar[DataClass] = DataClass.STATE
+
+    boot_id: str
+    monotonic_ns: int
+    wall_ns: int
+    trust: str
+    """`synced`: a network told it; `set`: a parent did."""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandDone:
     """A command had its effect; the record that makes a duplicate harmless."""
 
@@ -215,6 +234,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
         ChildDeactivated,
         ChildProfileUpdated,
         ChildRegistered,
+        ClockSynced,
         CommandDone,
         CommandRefused,
         ConversationEnded,

@@ -32,6 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "queries": (*SHARED, "security", "domain", "projections"),
     "sync": (*SHARED, "eventlog", "projections"),
     "log_keeper": (*SHARED, "eventlog"),
+    "timekeeping": SHARED,
     "fleet": (*SHARED, "local_client", "sync.wire", "sync.signals"),
 }
 """What each stage may import beside itself."""

@@ -18,12 +18,13 @@ from teddy_edge.commands import (
     standard_middleware,
 )
 from teddy_edge.eventlog import EventLog
-from teddy_edge.events import Record, decode_record
+from teddy_edge.events import Event, Record, decode_record
 from teddy_edge.messages import Actor, CommandEnvelope, Origin, Result
 from teddy_edge.metrics import Meter
 from teddy_edge.security import SenderPolicy
-from teddy_edge.settings import CommandSettings, LogSettings
+from teddy_edge.settings import ClockSettings, CommandSettings, LogSettings
 from teddy_edge.testing import FakeClock
+from teddy_edge.timekeeping import TimeKeeper
 
 PARENT = Actor(id="parent-123", role="parent")
 EMMA = {
@@ -52,7 +53,8 @@ class Box:
         self.log = log
         self.clock = clock
         self.aggregates = Aggregates(["left_paw", "right_paw"])
-        self.journal = Journal(log, clock, self.aggregates.apply, settings)
+        self.time_keeper = TimeKeeper(clock, ClockSettings())
+        self.journal = Journal(log, clock, self.apply, settings)
         self.bus = CommandBus(self.journal, clock)
         policy = SenderPolicy(allow_unsigned=allow_unsigned)
         self.meter = Meter(clock)
@@ -67,8 +69,12 @@ class Box:
         )
         self.bus.use(self.standard)
         register_handlers(
-            self.bus, self.aggregates, keep_words=keep_words, children_max=CHILDREN_MAX
+            self.bus, self.aggregates, clock, keep_words=keep_words, children_max=CHILDREN_MAX
         )
+
+    def apply(self, event: Event) -> None:
+        self.aggregates.apply(event)
+        self.time_keeper.apply(event)
 
     def records(self) -> list[Record]:
         return records(self.log)

@@ -1,0 +1,93 @@
+"""A parent tells the time where no network does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teddy_edge.clock import NS_PER_S, Trust
+from teddy_edge.messages import Actor, Origin, Result
+from teddy_edge.testing import FakeClock
+from tests.commands.box import PARENT, Box, open_box
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+
+
+def lost_in_time() -> FakeClock:
+    clock = FakeClock(wall_ns=0)
+    clock.step_wall(0, Trust.UNSYNCED)
+    return clock
+
+
+async def set_clock(box: Box, now: object = NOW.isoformat(), actor: Actor = PARENT) -> Result:
+    return await box.send(box.envelope("set_clock", {"now": now}, actor=actor), Origin.SOCKET)
+
+
+def wall(box: Box) -> datetime:
+    return datetime.fromtimestamp(box.clock.wall_ns() / NS_PER_S, UTC)
+
+
+async def test_the_time_that_a_parent_tells_is_the_bears_until_the_next_boot(
+    tmp_path: Path,
+) -> None:
+    clock = lost_in_time()
+    async with open_box(tmp_path, clock=clock) as box:
+        assert (await set_clock(box)).success
+        clock.advance(60)
+        clock.step_wall(-(10**9), Trust.UNSYNCED)  # the kernel's own has no say while it is lost
+        assert (wall(box), clock.trust()) == (NOW + timedelta(seconds=60), Trust.SET)
+    fresh = lost_in_time()  # another process
+    fresh.advance(3600)
+    async with open_box(tmp_path, clock=fresh) as box:
+        assert (wall(box), fresh.trust()) == (NOW + timedelta(seconds=3600), Trust.SET)
+    fresh = lost_in_time()
+    fresh.reboot()
+    async with open_box(tmp_path, clock=fresh) as box:
+        assert (fresh.wall_ns(), fresh.trust()) == (0, Trust.UNSYNCED)
+
+
+async def test_the_time_counts_from_when_it_came_not_from_when_the_card_was_ready(
+    tmp_path: Path,
+) -> None:
+    clock = lost_in_time()
+    async with open_box(tmp_path, clock=clock) as box:
+        envelope = box.envelope("set_clock", {"now": NOW.isoformat()})
+        clock.advance(5)
+        assert (await box.bus.execute(envelope, Origin.MQTT, 0)).success
+        assert wall(box) == NOW + timedelta(seconds=5)
+
+
+async def test_a_network_knows_better_than_a_parent(tmp_path: Path) -> None:
+    async with open_box(tmp_path) as box:
+        refused = await set_clock(box)
+        assert refused.error is not None
+        assert refused.error.code == "time_known"
+    clock = lost_in_time()
+    async with open_box(tmp_path / "lost", clock=clock) as box:
+        assert (await set_clock(box)).success
+        assert (await set_clock(box, (NOW + timedelta(hours=1)).isoformat())).success
+        assert wall(box) == NOW + timedelta(hours=1)
+        clock.step_wall(1_900_000_000, Trust.SYNCED)
+        assert clock.wall_ns() == 1_900_000_000 * NS_PER_S
+
+
+@pytest.mark.parametrize("role", ["support", "maker"])
+async def test_nobody_else_sets_the_clock(tmp_path: Path, role: Any) -> None:
+    async with open_box(tmp_path, clock=lost_in_time()) as box:
+        refused = await set_clock(box, actor=Actor(id="somebody", role=role))
+        assert refused.error is not None
+        assert (refused.error.code, refused.error.field) == ("wrong_role", "actor.role")
+        assert box.clock.trust() is Trust.UNSYNCED
+
+
+@pytest.mark.parametrize(
+    "now", [0, "today", "2026-11-23T10:00:00", "1970-01-01T00:00:00Z", "9999-01-01T00:00:00Z"]
+)
+async def test_what_cannot_be_the_time_is_refused(tmp_path: Path, now: object) -> None:
+    async with open_box(tmp_path, clock=lost_in_time()) as box:
+        refused = await set_clock(box, now)
+        assert refused.error is not None
+        assert (refused.error.code, refused.error.field) == ("invalid", "data.now")

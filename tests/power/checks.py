@@ -61,25 +61,24 @@ def _examine(log: EventLog) -> Found:
     records = read_all(log)
     gaps = [seq for gap in log.gaps() for seq in range(gap.first_seq, gap.last_seq + 1)]
     assert len(gaps) == len(set(gaps)) == log.report.missing_count, "the report is not exact"
-    _check_chain(records)
-    _check_appends(records)
+    places = [place_of(record) for record in records]
+    assert len(places) == len(set(places)), "a record is there twice"
+    _check_chain(records, set(gaps))
     return Found(records, set(gaps))
 
 
-def _check_chain(records: Sequence[StoredRecord]) -> None:
+def _check_chain(records: Sequence[StoredRecord], lost_seqs: set[int]) -> None:
+    """See that it is broken only where the record before is lost, not where it was removed."""
     for record in records:
-        if record.chain_before != CHAIN_UNKNOWN:
+        if record.chain_before == CHAIN_UNKNOWN:
+            assert record.seq - 1 in lost_seqs, "the chain is broken"
+        else:
             chain = next_chain(record.chain_before, record.seq, record.data_class, record.body)
             assert record.chain == chain, "the chain is wrong"
     for before, after in pairwise(records):
         assert before.seq < after.seq, "not in order"
         if before.seq + 1 == after.seq:
             assert after.chain_before == before.chain, "the chain is broken"
-
-
-def _check_appends(records: Sequence[StoredRecord]) -> None:
-    places = [place_of(record) for record in records]
-    assert len(places) == len(set(places)), "a record is there twice"
 
 
 def _check_promises(log: EventLog, found: Found, told: Told) -> None:

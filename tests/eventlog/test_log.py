@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import threading
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from teddy_edge.errors import LogClosed, LogLocked, LogOverloaded, RecordTooLarge
-from teddy_edge.eventlog import Entry, EventLog
+from teddy_edge.eventlog import Entry, EventLog, Gap
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.settings import LogSettings
 
@@ -146,6 +147,42 @@ async def test_a_full_queue_makes_the_caller_wait_and_then_refuses(tmp_path: Pat
     assert waiting.done()
     assert await log.append(entries(b"3")) == 3
     await log.close()
+
+
+async def test_a_queue_that_stays_full_is_told_with_its_length_and_the_time_waited() -> None:
+    files, goes_on = SimulatedFiles(), threading.Event()
+    log = EventLog.open(Path("/log"), LogSettings(queue_records_max=2, queue_timeout_s=0.01), files)
+    log.start()
+
+    def wait_for_the_device(operation: str, path: Path) -> None:
+        if operation == "sync":
+            goes_on.wait()
+
+    files.fault = wait_for_the_device
+    waiting = log.append(entries(b"1", b"2"))
+    with pytest.raises(LogOverloaded) as caught:
+        await log.wait_for_room()
+    assert (caught.value.queued_records, caught.value.timeout_s) == (2, 0.01)
+    goes_on.set()
+    assert await waiting == 2
+    await log.close()
+
+
+async def test_skipping_no_number_changes_nothing_and_skipping_one_loses_one() -> None:
+    files = SimulatedFiles()
+    log = EventLog.open(Path("/log"), SETTINGS, files)
+    log.start()
+    await log.append(entries(b"1", b"2"))
+    await log.close()
+    names = files.names(Path("/log"))
+    log = EventLog.open(Path("/log"), SETTINGS, files)
+    log.skip_beyond(2)
+    assert (log.gaps(), files.names(Path("/log"))) == ([], names)
+    for seq in (3, 5):
+        log.skip_beyond(seq)
+    await log.close()
+    assert log.gaps() == [Gap(3, 3), Gap(4, 5)]
+    assert log.report.missing_count == 3
 
 
 async def test_a_reader_waits_for_what_is_not_yet_written(tmp_path: Path) -> None:

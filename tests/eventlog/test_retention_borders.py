@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from teddy_edge.eventlog import Entry, EventLog, LostRange, Policy
+from teddy_edge.eventlog import Entry, EventLog, Gap, LostRange, Policy
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import FRAME_BYTES_MIN, SEAL_BYTES
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
@@ -69,6 +69,18 @@ async def test_a_single_record_at_either_end_of_a_segment_is_dropped() -> None:
     for seq in (PER_SEGMENT, PER_SEGMENT + 1):
         assert log.retention.drop(LostRange(seq, seq, 1, DROPPABLE))
     assert sorted({*range(1, 3 * PER_SEGMENT + 1)} - {*seqs(log)}) == [PER_SEGMENT, PER_SEGMENT + 1]
+    await log.close()
+
+
+async def test_a_loss_at_the_end_of_a_segment_is_counted_once_however_often_that_is_rewritten() -> (
+    None
+):
+    log = await log_of(SimulatedFiles(), *[DROPPABLE] * 3 * PER_SEGMENT)
+    first, last = PER_SEGMENT + 1, 2 * PER_SEGMENT
+    for seq in (first, last, first + 2, last - 2):
+        assert log.retention.drop(LostRange(seq, seq, 1, DROPPABLE))
+    assert log.gaps() == [Gap(seq, seq) for seq in (first, first + 2, last - 2, last)]
+    assert log.report.missing_count == 4
     await log.close()
 
 

@@ -1,0 +1,146 @@
+"""What the next start makes of a directory, told exactly: renames, what is set aside, gaps."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from teddy_edge.eventlog import Damage, Entry, EventLog, Gap
+from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.origin import ORIGIN_NAME
+from teddy_edge.eventlog.recovery import DAMAGED, LOCK_NAME, TORN, Recovered, Recovery
+from teddy_edge.eventlog.segment import HEADER_BYTES, file_name, first_seq_of
+from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from tests.eventlog.histories import DIRECTORY, TINY, Layout, append, layouts
+
+
+async def killed_log(segments: int, count: int = 3) -> tuple[SimulatedFiles, list[Layout]]:
+    """A log without a seal at its end; there are `count` records in its last segment."""
+    files = SimulatedFiles()
+    log = EventLog.open(DIRECTORY, TINY, files)
+    log.start()
+    while len(layouts(files)) < segments or len(layouts(files)[-1].records) < count:
+        await append(log, 1)
+    killed = files.copy()
+    await log.close()
+    return killed, layouts(killed)
+
+
+def recovered(files: SimulatedFiles) -> Recovered:
+    return Recovery(DIRECTORY, TINY, files).run()
+
+
+def without(segment: Layout, number: int) -> bytes:
+    """The segment with one of its records spoilt."""
+    frame = segment.frames[number]
+    spoilt = bytes(frame.end_bytes - frame.offset_bytes)
+    return segment.data[: frame.offset_bytes] + spoilt + segment.data[frame.end_bytes :]
+
+
+async def _write_four_segments(directory: Path) -> None:
+    log = EventLog.open(directory, TINY)
+    log.start()
+    await asyncio.gather(*[log.append([Entry(5, bytes(300))]) for _ in range(4)])
+    await log.close()
+
+
+def test_the_files_of_the_system_are_put_in_order(tmp_path: Path) -> None:
+    asyncio.run(_write_four_segments(tmp_path))
+    names = sorted(path.name for path in tmp_path.glob("*.log"))
+    assert len(names) == 4
+    (tmp_path / names[1]).rename(tmp_path / (names[1] + ".new"))
+    (tmp_path / (names[2] + ".new")).write_bytes(b"not finished, and its name is taken")
+    (tmp_path / (file_name(99) + ".new")).write_bytes(b"not finished")
+    (tmp_path / file_name(77)).write_bytes(b"no segment")
+    (tmp_path / (file_name(5) + DAMAGED)).write_bytes(bytes(TINY.quarantine_bytes_max))
+    report = Recovery(tmp_path, TINY, SystemFiles()).run().report
+    aside = file_name(77) + DAMAGED
+    assert report.complete
+    assert report.quarantined == [tmp_path / aside]
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == sorted([*names, aside, ORIGIN_NAME, LOCK_NAME])
+
+
+async def test_gaps_are_told_in_order_wherever_they_are_found() -> None:
+    files, segments = await killed_log(4)
+    *_, third, last = segments
+    broken = without(segments[0], 1)[: segments[0].frames[-1].offset_bytes]
+    files.damage(segments[0].path, broken)
+    files.remove(segments[1].path)
+    files.damage(third.path, b"\0" * HEADER_BYTES + without(third, 2)[HEADER_BYTES:])
+    files.damage(last.path, without(last, 0))
+    report = recovered(files).report
+    lost = [segments[0].seqs[1], third.seqs[2], last.seqs[0]]
+    assert report.gaps == [
+        Gap(lost[0], lost[0]),
+        Gap(segments[1].seqs[0], segments[1].seqs[-1]),
+        Gap(lost[1], lost[1]),
+        Gap(lost[2], lost[2]),
+    ]
+    assert report.missing_count == 3 + len(segments[1].seqs)
+    hole = segments[0].frames[1]
+    assert report.damage == [
+        Damage(segments[0].path, hole.offset_bytes, hole.end_bytes - hole.offset_bytes),
+        Damage(third.path, 0, HEADER_BYTES),
+        Damage(third.path, third.frames[2].offset_bytes, _size_bytes(third, 2)),
+        Damage(last.path, HEADER_BYTES, _size_bytes(last, 0)),
+    ]
+    assert report.quarantined == [last.path.with_name(last.path.name + DAMAGED)]
+
+
+def _size_bytes(segment: Layout, number: int) -> int:
+    frame = segment.frames[number]
+    return frame.end_bytes - frame.offset_bytes
+
+
+async def test_a_log_whose_beginning_is_gone_says_from_where_on_it_is_lost() -> None:
+    files, segments = await killed_log(3)
+    files.remove(segments[0].path)
+    report = recovered(files).report
+    assert report.gaps == [Gap(1, segments[0].seqs[-1])]
+    assert report.missing_count == len(segments[0].seqs)
+
+
+async def test_a_long_torn_end_is_counted_whole_and_kept_in_part() -> None:
+    files, segments = await killed_log(1)
+    (segment,) = segments
+    end_bytes = segment.records[-1].end_bytes
+    torn = b"t" * (TINY.torn_bytes_max + 100)
+    files.damage(segment.path, segment.data[:end_bytes] + torn)
+    report = recovered(files).report
+    assert report.torn_bytes == len(torn)
+    assert report.torn_file is not None
+    assert report.torn_file.name == f"{segment.seqs[-1] + 1:020d}{TORN}"
+    assert files.content(report.torn_file) == torn[: TINY.torn_bytes_max]
+
+
+async def test_of_what_was_set_aside_the_newest_stays_up_to_the_limit() -> None:
+    files, _ = await killed_log(1)
+    limit = TINY.quarantine_bytes_max
+    sizes = {file_name(7) + DAMAGED: 1, f"{8:020d}{TORN}": limit - 30, file_name(9) + DAMAGED: 30}
+    for name, size_bytes in sizes.items():
+        files.damage(DIRECTORY / name, bytes(size_bytes))
+    recovered(files)
+    oldest, *others = sizes
+    names = files.names(DIRECTORY)
+    assert oldest not in names
+    assert set(names) >= set(others)
+
+
+async def test_what_was_recovered_is_recovered_again_without_a_change() -> None:
+    files, segments = await killed_log(3)
+    files.damage(segments[-1].path, without(segments[-1], 1) + b"torn")
+    first = recovered(files)
+    changes = len(files.journal)
+    again = recovered(files)
+    assert len(files.journal) == changes
+    assert again.origin == first.origin
+    assert again.report.gaps == first.report.gaps
+    assert again.report.missing_count == first.report.missing_count == 1
+    assert again.report.torn_bytes == 0
+    assert [first_seq_of(s.path.name) for s in again.segments] == [s.seqs[0] for s in segments]
+    last, as_left = again.segments[-1], first.segments[-1]
+    assert (last.last_seq, last.chain, last.end_bytes) == (
+        as_left.last_seq, as_left.chain, as_left.end_bytes,
+    )  # fmt: skip
+    assert last.marks == as_left.marks

@@ -3,7 +3,7 @@ export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/.venv/bin:$(PATH)
 playground := python -m teddy_edge.fleet.playground
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run broker-stop broker-start test torture link-faults bench fuzz check format lock clean
+.PHONY: help setup run broker-stop broker-start test torture link-faults bench fuzz mutants check format lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

@@ -1,9 +1,9 @@
 """Sends commands to the bears and follows each to its end.
 
 A command is kept before it is sent. It is sent again, as it was, whenever its bear says `pending`,
-and now and then while the bear is there, until a result comes: the bear executes it once, however
-often it arrives. The bear also says when it is too late; so every command ends that reaches its
-bear at all.
+when the bear is found to be there, and now and then while it is, until a result comes: the bear
+executes it once, however often it arrives. The bear also says when it is too late; so every command
+ends that reaches its bear at all.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class CommandDesk:
         self._thread = thread
         self._clock = clock
         self._resend_s = resend_s
+        self._connection: Connection | None = None
         self._present: set[str] = set()
+        self._found: set[str] = set()
 
     def subscriptions(self) -> list[Subscription]:
         """Say what is heard of commands."""
@@ -52,17 +54,20 @@ class CommandDesk:
             Subscription(f"{PREFIX}/+/pending", self.on_pending),
         ]
 
-    def note_presence(self, bear: str, *, is_there: bool) -> None:
-        """Take up whether a bear is there: only to one that is, commands go again by themselves."""
-        if is_there:
-            self._present.add(bear)
-        else:
-            self._present.discard(bear)
+    async def note_presence(self, connection: Connection, bear: str, *, is_there: bool) -> None:
+        """Take up whether a bear is there; to one that is found on a connection, send again.
 
-    async def send(self, connection: Connection, command: SentCommand) -> None:
-        """Keep a command, then send it."""
-        await self._in_thread(lambda: self._sink.keep_command(command, self._clock.wall_ns()))
-        await _publish(connection, command)
+        It may have said `pending` while nobody listened.
+        """
+        if connection is not self._connection:
+            self._connection, self._present, self._found = connection, set(), set()
+        if not is_there:
+            self._present.discard(bear)
+            return
+        self._present.add(bear)
+        if bear not in self._found:
+            self._found.add(bear)
+            await self._send_again(connection, bear, self._clock.wall_ns())
 
     async def on_result(self, connection: Connection, message: Incoming) -> None:
         """Keep a result; its return acknowledges the message."""

@@ -55,7 +55,6 @@ class Receiver:
 
     async def _on_status(self, connection: Connection, message: Incoming) -> None:
         """Take up whether a bear is there, and with which log."""
-        del connection
         bear = bear_of(message.topic)
         try:
             status = decode_signal(BearStatus, message.payload)
@@ -63,8 +62,8 @@ class Receiver:
             logger.warning("%s: dropped a message: %s", bear, error)
             return
         if bear is not None:
-            self._desk.note_presence(bear, is_there=status.online)
             await self._intake.note_log(bear, status)
+            await self._desk.note_presence(connection, bear, is_there=status.online)
 
 
 async def receive(broker: BrokerSettings, database: Path, batch_bytes_max: int) -> None:

@@ -18,7 +18,7 @@ from teddy_edge.fleet.command_desk import CommandDesk
 from teddy_edge.fleet.sinks import SentCommand
 from teddy_edge.fleet.sqlite_sink import OPEN_COMMANDS_MAX, SqliteSink
 from teddy_edge.messages import Result
-from teddy_edge.mqtt_link import MqttLink
+from teddy_edge.mqtt_link import Connection, MqttLink
 from teddy_edge.sync.signals import Pending, encode_signal
 from teddy_edge.topics import Topics
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
@@ -39,18 +39,23 @@ async def bear(broker: Mosquitto) -> AsyncIterator[aiomqtt.Client]:
 @contextlib.asynccontextmanager
 async def desk_at(
     broker: Mosquitto, sink: SqliteSink, resend_s: float = 3600
-) -> AsyncIterator[CommandDesk]:
+) -> AsyncIterator[tuple[CommandDesk, Connection]]:
+    connections: list[Connection] = []
+
+    async def connected(connection: Connection) -> None:
+        connections.append(connection)
+
     with ThreadPoolExecutor(1) as thread:
         desk = CommandDesk(sink, thread, SystemClock(), resend_s)
         link = MqttLink(
             settings_for(broker.port),
             "desk",
             subscriptions=desk.subscriptions(),
-            sessions={"desk": desk.run},
+            sessions={"desk": desk.run, "connected": connected},
         )
         async with running(link):
-            await until(lambda: link.connected)
-            yield desk
+            await until(lambda: bool(connections))
+            yield desk, connections[0]
 
 
 def command(name: str = "register_child", bear: str = "bear-1") -> SentCommand:
@@ -131,12 +136,28 @@ async def test_a_bear_that_is_there_gets_a_command_again_without_asking(
     sink.keep_command(here, 1)
     sink.keep_command(gone, 1)
     await bear.subscribe(Topics("bear-2").commands, qos=1)
-    async with desk_at(broker, sink, resend_s=0.05) as desk:
-        desk.note_presence("bear-1", is_there=True)
-        desk.note_presence("bear-2", is_there=True)
-        desk.note_presence("bear-2", is_there=False)
-        for _ in range(2):
+    async with desk_at(broker, sink, resend_s=0.05) as (desk, connection):
+        await desk.note_presence(connection, "bear-1", is_there=True)
+        await desk.note_presence(connection, "bear-2", is_there=False)
+        for _ in range(3):
             assert (await next_on(bear))[1] == here.payload
+
+
+async def test_a_bear_that_is_found_to_be_there_gets_what_it_may_have_asked_for(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    """Once: as long as we hear it, it asks itself."""
+    sent = command()
+    sink.keep_command(sent, 1)
+    async with desk_at(broker, sink) as (desk, connection):
+        for is_there in (True, True, False, True):
+            await desk.note_presence(connection, "bear-1", is_there=is_there)
+        assert (await next_on(bear))[1] == sent.payload
+        await asyncio.sleep(0.1)
+        assert len(bear.messages) == 0
+    async with desk_at(broker, sink) as (desk, connection):
+        await desk.note_presence(connection, "bear-1", is_there=True)
+        assert (await next_on(bear))[1] == sent.payload
 
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b'{"status": "EMMASECRET"}', b"\xff"])

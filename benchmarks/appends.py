@@ -2,6 +2,10 @@
 
     python -m benchmarks.appends DIRECTORY [--device DEVICE]
 
+With --card-ms every fdatasync takes that much longer, as on a memory card; then only those are
+compared that call it from Python. A virtual disk syncs in 0.1 ms, where waking a thread costs as
+much as the sync; a card takes 1 ms and more.
+
 Rates are those of appending alone. Device bytes and flushes are what the device counted from the
 first event until everything was closed, so nobody else should write to it; by default it is the
 one that holds DIRECTORY.
@@ -105,6 +109,10 @@ class Cost(NamedTuple):
     device: Counters | None
 
 
+SYNCING_FROM_PYTHON = (raw, fresh_log, recycled_log, group_commit)
+"""Those that `--card-ms` slows down."""
+
+
 @dataclass(slots=True)
 class Row:
     """One contender, under one load, and what each of its runs took."""
@@ -166,6 +174,17 @@ def rows_for(producers: int, event_bytes: int) -> list[Row]:
     return rows
 
 
+def slow_down(card_s: float) -> None:
+    """Let every fdatasync of this process take longer."""
+    fdatasync = os.fdatasync
+
+    def slower(descriptor: int) -> None:
+        time.sleep(card_s)
+        fdatasync(descriptor)
+
+    os.fdatasync = slower  # type: ignore[assignment]
+
+
 def report(rows: list[Row]) -> None:
     """Print one line for each."""
     print(f"{'':24}{'events/s':>12}{'of limit':>10}{'device B/event':>16}{'flushes/event':>15}")
@@ -197,15 +216,21 @@ def main() -> None:
     parser.add_argument("directory", type=Path, help="where to write; what is there stays")
     parser.add_argument("--device", help="as in /sys/block, instead of the one found")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--card-ms", type=float, default=0.0, help="let each fdatasync take longer")
     given = parser.parse_args()
     directory = given.directory / "appends"
     directory.mkdir(parents=True, exist_ok=True)
     device = device_under(directory, given.device)
     explain(directory, device)
+    if given.card_ms:
+        slow_down(given.card_ms / 1000)
+        print(f"every fdatasync takes {given.card_ms} ms longer, as a card's would")
     progress = Progress()
     for event_bytes in EVENT_BYTES:
         for producers in TIMES:
             rows = rows_for(producers, event_bytes)
+            if given.card_ms:
+                rows = [row for row in rows if row.contender in SYNCING_FROM_PYTHON]
             what = f"{event_bytes} B an event, {producers} producer{'s' * (producers > 1)}"
             for number in range(given.rounds):
                 for row in rows:

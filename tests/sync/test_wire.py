@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import traceback
 import tracemalloc
 import uuid
@@ -16,7 +17,14 @@ from hypothesis import strategies as st
 
 from teddy_edge.errors import WireError
 from teddy_edge.eventlog import StoredRecord, next_chain
-from teddy_edge.events import BearStarted, Cause, decode_record, encode_event
+from teddy_edge.events import (
+    BearStarted,
+    Cause,
+    ConversationTurnRecorded,
+    cloud_event,
+    decode_record,
+    encode_event,
+)
 from teddy_edge.sync.wire import (
     EventBatch,
     TooLarge,
@@ -48,6 +56,22 @@ def test_a_batch_comes_back_as_it_was_sent() -> None:
     assert back == batch
     assert (back.first_seq, back.last_seq, back.epoch) == (11, 15, EPOCH)
     back.verify()
+
+
+def test_a_full_batch_takes_at_most_a_quarter_of_its_events_as_json() -> None:
+    clock, records, chain = FakeClock(), [], b"before".ljust(16, b"\0")
+    for seq in range(1, 101):
+        cause = Cause(uuid.uuid4(), None, "parent-123", "parent")
+        turn = ConversationTurnRecorded(
+            str(uuid.uuid4()), str(uuid.uuid4()), "child", ["space"], seq / 100, seq / 7, None
+        )
+        body = encode_event(turn, f"conversation/{turn.conversation_id}", cause, clock)
+        after = next_chain(chain, seq, 5, body)
+        records.append(StoredRecord(seq, 5, body, chain, after))
+        chain = after
+    events = [cloud_event(decode_record(each.seq, 5, each.body), "bear-1") for each in records]
+    as_json = sum(len(json.dumps(event)) for event in events)
+    assert len(encode_batch(batch_of(EPOCH, records, 0))) <= as_json / 4
 
 
 def test_a_batch_is_halved_with_its_chain() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,23 @@ import msgpack
 import pytest
 
 from teddy_edge.clock import Trust
+from teddy_edge.eventlog import EventLog
 from teddy_edge.events import (
     EVENT_TYPES,
     BearStarted,
     ButtonPressed,
     Cause,
+    CommandDone,
+    CommandRefused,
     DataClass,
     cloud_event,
     decode_record,
     encode_event,
 )
 from teddy_edge.events.upcasting import UPCASTERS, current_event
+from teddy_edge.settings import LogSettings
 from teddy_edge.testing import FakeClock
+from tests.fixtures import make_log_events_2
 from tests.fixtures.make_log_format_1 import LOG, ROWS, bodies, replay
 
 CAUSE = Cause(uuid.UUID(int=5), "correlation-1", "parent-123", "parent")
@@ -133,6 +139,25 @@ def test_the_names_in_the_registry_are_the_types_own() -> None:
 
 async def test_a_log_of_format_1_replays_to_the_same_rows_for_ever() -> None:
     assert await replay(LOG) == json.loads(ROWS.read_text())
+
+
+def test_the_events_of_version_2_are_read_as_they_were_written_for_ever(tmp_path: Path) -> None:
+    directory = shutil.copytree(make_log_events_2.LOG, tmp_path / "log")
+    stored = EventLog.open(directory, LogSettings()).read(1, 100, 1 << 20)
+    found = [decode_record(each.seq, each.data_class, each.body) for each in stored]
+    assert [record.event for record in found] == make_log_events_2.HISTORY
+    assert [record.type_version for record in found] == [2, 2, 1]
+
+
+def test_an_end_of_version_1_says_nothing_of_its_issue(tmp_path: Path) -> None:
+    directory = shutil.copytree(LOG, tmp_path / "log")
+    stored = EventLog.open(directory, LogSettings()).read(1, 100, 1 << 20)
+    found = [decode_record(each.seq, each.data_class, each.body) for each in stored]
+    ends = [record.event for record in found if record.type.startswith("command_")]
+    assert len(ends) == 2
+    for end in ends:
+        assert isinstance(end, CommandDone | CommandRefused)
+        assert (end.done_before, end.latest_us) == (None, None)
 
 
 def test_the_kept_log_has_every_event_type_of_its_day_and_two_that_were_unknown() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ import pytest
 
 from teddy_edge.messages import Actor, Origin
 from tests.commands.box import CHILDREN_MAX, EMMA, open_box
+from tests.fixtures.make_log_format_1 import LOG
 
 COMMAND_ID = UUID("01a20565-91bb-74e2-bc1f-415ccb61daf4")
 
@@ -166,3 +168,11 @@ async def test_a_bear_takes_no_more_children_than_its_settings_say(tmp_path: Pat
         one_more = await box.send(box.envelope())
         assert one_more.error is not None
         assert one_more.error.code == "too_many_children"
+
+
+async def test_what_an_older_version_decided_still_counts(tmp_path: Path) -> None:
+    async with open_box(shutil.copytree(LOG, tmp_path / "log")) as box:
+        result = await box.send(box.envelope(data={**EMMA, "udid": "udid-1"}))
+        assert result.error is not None
+        assert result.error.code == "already_registered"
+        assert (await box.send(box.envelope())).success

@@ -1,4 +1,4 @@
-"""Dates the records that a bear wrote before it knew the time.
+"""Dates what a bear recorded before it knew the time, when it is read from the cloud's store.
 
 A `clock_synced` event says what both clocks of a boot showed at one moment. The monotonic clock
 runs on evenly, so any other record of that boot lies as far from this moment in wall time as it
@@ -7,13 +7,45 @@ does in monotonic time. A record of a boot in which the time never became known 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from teddy_edge.clock import Trust
-from teddy_edge.events import ClockSynced, Record
+from teddy_edge.events import ClockSynced, DataClass, Record, decode_record
+from teddy_edge.sync.wire import WireRecord
 
 RANK: Final = {Trust.UNSYNCED: 0, Trust.SET: 1, Trust.SYNCED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class DatedRecord:
+    """A record as it was sent, and what its time turned out to be."""
+
+    record: Record
+    corrected_wall_ns: int | None
+    """None where nothing better is known than the record's own."""
+
+
+def dated(read: Callable[[], Iterable[WireRecord]]) -> Iterator[DatedRecord]:
+    """Date a series, which `read` gives from its beginning each time.
+
+    It is read twice, so that what became known last dates also what was recorded first.
+    """
+    known: defaultdict[str, list[ClockSynced]] = defaultdict(list)
+    for stored in read():
+        if stored.data_class == DataClass.STATE:
+            event = _record(stored).event
+            if isinstance(event, ClockSynced):
+                known[event.boot_id].append(event)
+    for stored in read():
+        record = _record(stored)
+        yield DatedRecord(record, corrected_wall_ns(record, known[str(record.boot_id)]))
+
+
+def _record(stored: WireRecord) -> Record:
+    return decode_record(stored.seq, stored.data_class, stored.body)
 
 
 def corrected_wall_ns(record: Record, known: Iterable[ClockSynced]) -> int | None:

@@ -20,6 +20,9 @@ from typing import Protocol
 TIME_ERROR = 5
 """What adjtimex(2) returns while the kernel's clock is not synchronised."""
 
+TIMEX_BYTES_MAX = 512
+"""More than struct timex takes on any machine; nothing in it is read."""
+
 NS_PER_S = 1_000_000_000
 NS_PER_US = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,6 +75,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._boot_id = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+        self._timex = ctypes.create_string_buffer(TIMEX_BYTES_MAX)
         self._held: KnownTime | None = None
 
     @property
@@ -101,8 +105,7 @@ class SystemClock:
 
     def _kernel_knows(self) -> bool:
         """Ask the kernel, changing nothing (modes = 0 in the first field of struct timex)."""
-        timex = ctypes.create_string_buffer(512)
-        state = self._adjtimex(timex)
+        state = self._adjtimex(self._timex)
         if state < 0:
             raise OSError(ctypes.get_errno(), "adjtimex")
         return bool(state != TIME_ERROR)

@@ -77,6 +77,12 @@ class Bear:
                 return True
         raise AssertionError(f"not ready within {START_S_MAX} s: {self.log_file.read_text()}")
 
+    @property
+    def pid(self) -> int:
+        """The daemon's process."""
+        assert self._process is not None
+        return self._process.pid
+
     def wait_until(self, what: str, value: object) -> None:
         """Wait until a dotted part of the status has a value."""
         deadline = time.monotonic() + START_S_MAX

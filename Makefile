@@ -38,9 +38,10 @@ torture: setup ## kill the log's writer 2,000 times, cut its power 4,000 times, 
 		python -m pytest -s -o faulthandler_timeout=7200 \
 		tests/eventlog/test_kill.py tests/power tests/faults $(ARGS)
 
-link-faults: setup ## break the links of bear and cloud 320 times, with 53,000 commands on their way
-	@LINK_FAULTS=320 LINK_COMMANDS=53000 LINK_MUTANTS=4 python -m pytest -s \
-		-o faulthandler_timeout=3600 tests/faults/test_link_faults.py $(ARGS)
+link-faults: setup ## 320 faults under 53,000 commands, a backlog of 1,000,000 events, 1,000 bears
+	@LINK_FAULTS=320 LINK_COMMANDS=53000 LINK_MUTANTS=4 BACKLOG_EVENTS=1000000 MANY_BEARS=1000 \
+		python -m pytest -s -o faulthandler_timeout=3600 tests/faults/test_link_faults.py \
+		tests/faults/test_backlog.py tests/fleet/test_many_bears.py $(ARGS)
 
 bench: ## measure beside other libraries, while nobody else writes to the same device
 	@.ci/setup bench
@@ -48,6 +49,7 @@ bench: ## measure beside other libraries, while nobody else writes to the same d
 	@python -m benchmarks.appends .run/bench $(ARGS)
 	@python -m benchmarks.history .run/bench
 	@python -m benchmarks.queries .run/bench
+	@python -m benchmarks.link .run/bench
 
 check: setup ## lint, formatting and types
 	ruff check

@@ -1,0 +1,256 @@
+"""The link, in one run: commands and their latency, the drain of a backlog, bytes on the wire.
+
+    python -m benchmarks.link DIRECTORY
+
+Commands go from one publisher over one mosquitto to the real daemon, with results, read models and
+events upstream, and in turn to subscribers that acknowledge by hand and keep each command in one of
+several ways or not at all (see `subscribers`). The rate counts from the first publish to the last
+acknowledgement; for the daemon, to the arrival of the last result.
+
+A backlog is drained by the daemon's own link and uplink, not held to a rate, and beside that by the
+same link with one event in each QoS 1 message, one in flight and as many as a bear may have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.bear_under_load import BearUnderLoad
+from benchmarks.drain import drain_in_batches, drain_one_by_one, recorded
+from benchmarks.progress import Progress
+from benchmarks.wire import PUBLISH, WireClient, packet_of, publish_body
+from teddy_edge.events import cloud_event, decode_record
+from teddy_edge.fleet.broker import Mosquitto
+from teddy_edge.settings import BrokerSettings
+from teddy_edge.sync.wire import EventBatch
+from teddy_edge.topics import Topics
+
+BEAR = "bear-001"
+LIBRARIES = {"eventsourcing": "eventsourcing", "persist_queue": "persistqueue"}
+"""Subscribers that need a library, and its module."""
+LONE_COMMANDS = 500
+FLUSHES = 300
+PAGE_BYTES = 4096
+
+
+class Subscriber:
+    """A subscriber as a process of its own."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self._process = process
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(
+        cls, name: str, port: int, directory: Path, commands: int
+    ) -> AsyncIterator[Subscriber]:
+        """Run it until the block ends."""
+        arguments = (name, str(port), str(directory), str(commands))
+        program = (sys.executable, "-m", "benchmarks.subscribers", *arguments)
+        process = await asyncio.create_subprocess_exec(*program, stdout=subprocess.PIPE)
+        subscriber = cls(name, process)
+        try:
+            assert await subscriber.line() == "ready"
+            yield subscriber
+        finally:
+            process.kill()
+            await process.wait()
+
+    async def line(self) -> str:
+        """Give what it says next."""
+        assert self._process.stdout is not None
+        return (await self._process.stdout.readline()).decode().strip()
+
+
+class Contest:
+    """Commands to the bear and to subscribers, round after round."""
+
+    def __init__(self, publisher: WireClient, bear: BearUnderLoad, commands: int) -> None:
+        self.rates: dict[str, list[float]] = defaultdict(list)
+        self._publisher = publisher
+        self._bear = bear
+        self._commands = commands
+
+    async def to_bear(self) -> None:
+        """Send to the daemon."""
+        commands = [self._bear.command(BEAR) for _ in range(self._commands)]
+        began_s = time.monotonic()
+        await self._publisher.publish(commands)
+        ended_s = await self._bear.results(self._commands)
+        self.rates["teddy-edge"].append(self._commands / (ended_s - began_s))
+
+    async def to_subscriber(self, subscriber: Subscriber) -> None:
+        """Send to a subscriber."""
+        commands = [self._bear.command(subscriber.name) for _ in range(self._commands)]
+        began_s = time.monotonic()
+        await self._publisher.publish(commands)
+        ended_s = float(await subscriber.line())
+        self.rates[subscriber.name].append(self._commands / (ended_s - began_s))
+
+    async def latencies_s(self) -> list[float]:
+        """Send one command after the other; gives the time from each to its result."""
+        took_s = []
+        for _ in range(LONE_COMMANDS):
+            command, began_s = self._bear.command(BEAR), time.monotonic()
+            self._publisher.send(*command)
+            took_s.append(await self._bear.results(1) - began_s)
+        return took_s
+
+
+def subscriber_names() -> list[str]:
+    """Those that can run here; says which cannot."""
+    names = ["bare", "sqlite_full"]
+    for name, module in LIBRARIES.items():
+        if find_spec(module):
+            names.append(name)
+        else:
+            print(f"{name}: left out, it is not installed (`make bench` installs it)")
+    return names
+
+
+def flush_s(directory: Path) -> float:
+    """Give the median time of one write and fdatasync of a page that is on the device."""
+    path, took_s = directory / "page", []
+    path.write_bytes(bytes(PAGE_BYTES))
+    descriptor = os.open(path, os.O_RDWR)
+    for number in range(FLUSHES):
+        began_s = time.perf_counter()
+        os.pwrite(descriptor, bytes([number % 256]) * PAGE_BYTES, 0)
+        os.fdatasync(descriptor)
+        took_s.append(time.perf_counter() - began_s)
+    os.close(descriptor)
+    return statistics.median(took_s)
+
+
+def report_commands(rates: dict[str, list[float]]) -> None:
+    """Print medians, and the bear's as a ratio of each."""
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    ours = medians["teddy-edge"]
+    print(f"\n{'commands end to end':24}{'a second':>12}{'teddy-edge / it':>18}")
+    for name, median in medians.items():
+        print(f"{name:24}{median:12,.0f}{ours / median:18.2f}")
+
+
+def report_latency(took_s: Sequence[float], flush: float) -> None:
+    """Print how long a lone command takes, beside one flush."""
+    cuts = statistics.quantiles(took_s, n=100)
+    print(
+        f"\ncommand, durable, result: p50 {cuts[49] * 1000:.2f} ms, p99 {cuts[98] * 1000:.2f} ms,"
+        f" most {max(took_s) * 1000:.2f} ms; one flush {flush * 1000:.2f} ms"
+    )
+
+
+def report_bytes(what: str, batches: Sequence[tuple[EventBatch, int]]) -> None:
+    """Print the bytes of our packets for each event, beside those of one JSON event in each."""
+    records = [
+        decode_record(record.seq, record.data_class, record.body)
+        for batch, _ in batches
+        for record in batch.records
+    ]
+    topic = Topics(BEAR).events
+    payloads = [json.dumps(cloud_event(record, BEAR)).encode() for record in records]
+    as_json = sum(len(packet_of(PUBLISH, publish_body(topic, each))) for each in payloads)
+    sent = sum(packet_bytes for _, packet_bytes in batches)
+    bodies = sum(len(record.body) for batch, _ in batches for record in batch.records)
+    count = len(records)
+    print(
+        f"{what}: {sent / count:.0f} bytes an event on the wire, {count / len(batches):.0f} events"
+        f" a batch; as JSON, one event a message, {as_json / count:.0f}: ratio"
+        f" {sent / as_json:.2f}; a record has {bodies / count:.0f}"
+    )
+
+
+async def measure_commands(
+    directory: Path, port: int, rounds: int, commands: int, progress: Progress
+) -> None:
+    """Measure commands and latency, and what their events took on the wire."""
+    bear = BearUnderLoad(directory, port)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(bear.awake())
+        publisher = await WireClient.connect(port, "publisher", lambda *_: None, ["nothing"])
+        stack.callback(publisher.close)
+        subscribers = [
+            await stack.enter_async_context(
+                Subscriber.running(name, port, directory / name, commands)
+            )
+            for name in subscriber_names()
+        ]
+        contest = Contest(publisher, bear, commands)
+        for number in range(rounds):
+            progress.show(f"commands: round {number + 1} of {rounds}")
+            await contest.to_bear()
+            for subscriber in subscribers:
+                await contest.to_subscriber(subscriber)
+        progress.clear()
+        report_commands(contest.rates)
+        under_load = list(bear.batches)
+        flush = await asyncio.to_thread(flush_s, directory)
+        report_latency(await contest.latencies_s(), flush)
+        report_bytes("under load", under_load)
+
+
+async def measure_drain(
+    directory: Path, port: int, rounds: int, events: int, progress: Progress
+) -> None:
+    """Measure the drain of a backlog, in batches and one event in each message."""
+    stored = await recorded(directory / "backlog", events)
+    together = (1, BrokerSettings().receive_maximum)
+    ours: list[float] = []
+    theirs: dict[int, list[float]] = {count: [] for count in together}
+    batches: list[tuple[EventBatch, int]] = []
+    for number in range(rounds):
+        progress.show(f"drain: round {number + 1} of {rounds}")
+        took_s, batches = await drain_in_batches(directory / "backlog", port)
+        ours.append(events / took_s)
+        for count in together:
+            theirs[count].append(events / await drain_one_by_one(stored, port, count))
+    progress.clear()
+    batched = statistics.median(ours)
+    print(f"\n{'drain of a backlog':32}{'events a second':>16}{'teddy-edge / it':>18}")
+    print(f"{'teddy-edge, confirmed':32}{batched:16,.0f}{1:18.2f}")
+    for count, found in theirs.items():
+        single = statistics.median(found)
+        what = f"one in a message, {count} in flight"
+        print(f"{what:32}{single:16,.0f}{batched / single:18.2f}")
+    report_bytes("backlog", batches)
+
+
+async def measure(directory: Path, given: argparse.Namespace) -> None:
+    """Measure everything over one broker."""
+    progress = Progress()
+    with Mosquitto(directory / "broker") as broker:
+        await measure_commands(directory, broker.port, given.rounds, given.commands, progress)
+        await measure_drain(directory, broker.port, given.rounds, given.events, progress)
+
+
+def main() -> None:
+    """Print medians and ratios."""
+    parser = argparse.ArgumentParser(description="Measure the link, beside others.")
+    parser.add_argument("directory", type=Path, help="where to write; what is there stays")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--commands", type=int, default=3000, help="of a round, to each")
+    parser.add_argument("--events", type=int, default=30_000, help="of the backlog")
+    given = parser.parse_args()
+    directory = given.directory.absolute() / "link"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    asyncio.run(measure(directory, given))
+    shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    main()

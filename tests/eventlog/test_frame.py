@@ -137,3 +137,19 @@ def test_looking_for_the_next_frame_costs_no_more_than_a_multiple_of_the_bytes(
     monkeypatch.setattr(zlib, "crc32", counted)
     assert [frame.seq for frame in framing.scan(data + sound, 0, SALT, 1)] == [7]
     print(f"{checked_bytes} bytes checksummed in {len(data)}")
+
+
+def test_the_logs_own_marks_have_no_position_and_no_data_class() -> None:
+    chain = b"c" * 16
+    for data, flags, count in [
+        (framing.encode_removed(SALT, 3, 9, chain), framing.REMOVED, 3),
+        (framing.encode_seal(SALT, 9, chain, 7), framing.SEAL, 7),
+        (
+            framing.encode_seal(SALT, 9, chain, 7, is_reduced=True),
+            framing.SEAL | framing.REMOVED,
+            7,
+        ),
+    ]:
+        frame = framing.decode(data, 0, SALT, 1)
+        assert frame is not None
+        assert frame[2:] == (0, flags, 0, 9, count.to_bytes(8, "little"), chain)

@@ -141,8 +141,9 @@ async def test_a_full_queue_makes_the_caller_wait_and_then_refuses(tmp_path: Pat
     log = EventLog.open(tmp_path, settings)
     log.start()
     waiting = log.append(entries(b"1", b"2"))
-    with pytest.raises(LogOverloaded):
+    with pytest.raises(LogOverloaded) as caught:
         log.append(entries(b"3"))
+    assert (caught.value.queued_records, caught.value.timeout_s) == (2, 0)
     await log.wait_for_room()
     assert waiting.done()
     assert await log.append(entries(b"3")) == 3
@@ -204,8 +205,17 @@ async def test_closing_writes_what_is_queued_and_refuses_what_comes_later(tmp_pa
     await log.close()
     assert await future == 1
     await watching
-    with pytest.raises(LogClosed):
+    with pytest.raises(LogClosed) as caught:
         log.append(entries(b"too late"))
+    assert str(tmp_path) in str(caught.value)
+
+
+async def test_the_writers_thread_has_a_name_and_holds_up_no_process(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path, SETTINGS)
+    log.start()
+    (writer,) = [thread for thread in threading.enumerate() if thread.name == "teddy-edge-log"]
+    assert writer.daemon
+    await log.close()
 
 
 def test_a_process_that_dies_without_closing_its_log_ends(tmp_path: Path) -> None:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from teddy_edge.eventlog import Damage, Entry, EventLog, Gap
+from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
 from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.frame import encode_seal, salt_of
 from teddy_edge.eventlog.origin import ORIGIN_NAME
 from teddy_edge.eventlog.recovery import DAMAGED, LOCK_NAME, TORN, Recovered, Recovery
-from teddy_edge.eventlog.segment import HEADER_BYTES, file_name, first_seq_of
+from teddy_edge.eventlog.segment import (
+    HEADER_BYTES,
+    decode_header,
+    encode_header,
+    file_name,
+    first_seq_of,
+)
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from tests.eventlog.histories import DIRECTORY, TINY, Layout, append, layouts
 
@@ -144,3 +151,111 @@ async def test_what_was_recovered_is_recovered_again_without_a_change() -> None:
         as_left.last_seq, as_left.chain, as_left.end_bytes,
     )  # fmt: skip
     assert last.marks == as_left.marks
+
+
+async def joined_log(*body_sizes: int) -> tuple[SimulatedFiles, dict[Path, bytes], Layout]:
+    """Its first segments were joined into one; gives what they were, and a segment of another."""
+    files = SimulatedFiles()
+    log = EventLog.open(DIRECTORY, TINY, files, policy=Policy(removable=frozenset({5})))
+    log.start()
+    for size_bytes in body_sizes:
+        await log.append([Entry(5, bytes(size_bytes))])
+    before = {segment.path: segment.data for segment in layouts(files)[1:-1]}
+    while log.retention.reduce(len(body_sizes)):
+        pass
+    await log.close()
+    assert len(layouts(files)) == 2
+    _, (other,) = await killed_log(1)
+    return files, before, other
+
+
+async def test_a_segment_that_was_joined_and_left_over_by_a_crash_is_removed() -> None:
+    files, joined, _ = await joined_log(500, 500, 500, 500, 500)
+    names = files.names(DIRECTORY)
+    for path, data in joined.items():
+        files.damage(path, data)
+    report = recovered(files).report
+    assert (files.names(DIRECTORY), report.quarantined) == (names, [])
+    assert report.complete
+
+
+async def test_a_segment_of_another_log_among_joined_numbers_is_set_aside() -> None:
+    files, joined, other = await joined_log(500, 500, 500, 500, 500)
+    path = next(iter(joined))
+    files.damage(path, other.data)
+    report = recovered(files).report
+    assert report.quarantined == [path.with_name(path.name + DAMAGED)]
+    assert report.complete
+
+
+async def test_a_segment_that_begins_with_a_number_of_the_one_before_is_set_aside() -> None:
+    files, segments = await killed_log(2)
+    header = decode_header(segments[0].path, segments[0].data)
+    assert header is not None
+    for number in (2, segments[0].seqs[-1]):
+        doubled = files.copy()
+        path = DIRECTORY / file_name(number)
+        doubled.damage(path, encode_header(header._replace(first_seq=number)))
+        report = recovered(doubled).report
+        assert report.quarantined == [path.with_name(path.name + DAMAGED)]
+        assert report.complete
+
+
+async def test_the_chain_goes_on_over_a_damaged_header_and_behind_a_lost_segment() -> None:
+    files, segments = await killed_log(4)
+    _, lost, headless, last = segments
+    files.remove(lost.path)
+    files.damage(headless.path, b"\0" + headless.data[1:])
+    log = EventLog.open(DIRECTORY, TINY, files)
+    before = {record.seq: record.chain_before for record in log.read(1, 1000, 1 << 20)}
+    assert before[headless.seqs[0]] == b""
+    assert before[last.seqs[0]] == headless.records[-1].chain
+    await log.close()
+    files.remove(headless.path)
+    files.damage(last.path, last.data)
+    log = EventLog.open(DIRECTORY, TINY, files)
+    (record,) = log.read(last.seqs[0], 1, 1)
+    assert record.chain_before == headless.records[-1].chain
+    await log.close()
+
+
+async def test_a_finished_segment_that_breaks_off_stays_as_it_is() -> None:
+    files, segments = await killed_log(3)
+    first, second, _ = segments
+    end_bytes = first.records[-1].end_bytes
+    files.damage(first.path, first.data[:end_bytes] + b"x")
+    files.damage(second.path, second.data[:HEADER_BYTES])
+    report = recovered(files).report
+    assert report.quarantined == []
+    assert report.damage == [Damage(first.path, end_bytes, 1)]
+    assert report.gaps == [Gap(second.seqs[0], second.seqs[-1])]
+    assert files.content(second.path) == second.data[:HEADER_BYTES]
+
+
+async def test_what_is_found_spoilt_when_it_is_first_read_joins_the_report_once() -> None:
+    files, segments = await killed_log(3)
+    spoilt = segments[:2]
+    for segment in spoilt:
+        files.damage(segment.path, without(segment, 1))
+    log = EventLog.open(DIRECTORY, TINY, files)
+    assert log.report.complete
+    for _ in range(2):
+        log.read(1, 1000, 1 << 20)
+        assert log.gaps() == [Gap(s.seqs[1], s.seqs[1]) for s in spoilt]
+        assert log.report.missing_count == 2
+        assert log.report.damage == [
+            Damage(s.path, s.frames[1].offset_bytes, _size_bytes(s, 1)) for s in spoilt
+        ]
+    await log.close()
+
+
+async def test_a_seal_that_counts_more_records_than_numbers_is_not_believed() -> None:
+    files, segments = await killed_log(2)
+    first = segments[0]
+    header = decode_header(first.path, first.data)
+    assert header is not None
+    last = first.records[-1]
+    salt = salt_of(header.epoch, header.first_seq)
+    seal = encode_seal(salt, last.seq, last.chain, len(first.records) + 1)
+    files.damage(first.path, first.data[: last.end_bytes] + seal)
+    assert recovered(files).report.missing_count == 0

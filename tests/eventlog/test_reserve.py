@@ -47,8 +47,9 @@ async def test_a_full_card_still_records_what_is_essential() -> None:
     for number in range(1, 51):
         entries = [Entry(COMMAND, b"x" * 100), Entry(SAFETY, b"x" * 100)]
         assert await log.append(entries) == last_seq + 2 * number
-    with pytest.raises(LogFull):
+    with pytest.raises(LogFull) as caught:
         log.append([Entry(COMMAND, b"")])
+    assert (caught.value.directory, caught.value.reserve_bytes) == (DIRECTORY, 20_000)
     await log.close()
     again = open_log(files)
     with pytest.raises(LogFull):

@@ -6,6 +6,7 @@ python -m tests.faults.link_mutants MISTAKE MODULE [ARGUMENT...]
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import runpy
 import sqlite3
 import sys
@@ -18,9 +19,9 @@ from typing import Any, Literal
 from teddy_edge.commands.journal import Journal
 from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.eventlog.writer import SegmentWriter
+from teddy_edge.fleet.intake import EventIntake
 from teddy_edge.messages import CommandEnvelope, Result
-from teddy_edge.mqtt_link import Connection
-from teddy_edge.sync.uplink import Uplink
+from teddy_edge.sync.wire import EventBatch
 
 SLOW_CARD_S = 0.02
 WRITES_KEPT_BACK = 20
@@ -61,17 +62,16 @@ def forget_what_ended() -> None:
     put(Journal, "earlier_result", only_in_flight)
 
 
-def believe_the_broker() -> None:
-    """A bear that takes the broker's PUBACK for the cloud's confirmation."""
-    is_taken = Uplink._is_taken
+def take_what_leaves_a_gap() -> None:
+    """A receiver that takes it that all before a batch was stored."""
+    take = EventIntake._take
 
-    async def taken_means_stored(uplink: Uplink, connection: Connection, batch: Any) -> bool:
-        taken = await is_taken(uplink, connection, batch)
-        if taken:
-            await uplink._move(batch.last_seq)
-        return taken
+    def without_looking(intake: EventIntake, bear: str, batch: EventBatch) -> object:
+        stored = intake._sink.position(bear, batch.epoch)
+        missing = 0 if stored is None else max(0, batch.first_seq - 1 - stored.seq)
+        return take(intake, bear, dataclasses.replace(batch, lost_before=missing))
 
-    put(Uplink, "_is_taken", taken_means_stored)
+    put(EventIntake, "_take", without_looking)
 
 
 def confirm_before_it_is_stored() -> None:
@@ -99,7 +99,7 @@ MISTAKES: dict[str, Callable[[], None]] = {
     for mistake in (
         tell_before_it_is_durable,
         forget_what_ended,
-        believe_the_broker,
+        take_what_leaves_a_gap,
         confirm_before_it_is_stored,
     )
 }

@@ -11,7 +11,7 @@ import functools
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Self
@@ -60,15 +60,26 @@ def as_it_is(*module_and_arguments: str) -> tuple[str, ...]:
 
 
 class Participants:
-    """Everything that takes part; `program` may put a mistake into the bear and the receiver."""
+    """Everything that takes part.
 
-    def __init__(self, directory: Path, random: Random, program: Program = as_it_is) -> None:
+    `program` may put a mistake into the bear and the receiver; `moments` are those of a storage
+    call at which the bear may die.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        random: Random,
+        program: Program = as_it_is,
+        moments: Sequence[str] = MOMENTS,
+    ) -> None:
         self.database = directory / "fleet.db"
         self.sender = CommandSender(TOPICS)
         self.told = Told()
         self._directory = directory
         self._random = random
         self._program = program
+        self._moments = moments
         self._broker = Mosquitto(directory / "broker", persistence=Persistence(SAVE_INTERVAL_S))
         self._links = {name: FaultProxy(self._broker.port, random) for name in CLIENT_IDS}
         self.bear = Bear(directory, self._links["bear"].port, **BEAR_SETTINGS)
@@ -187,7 +198,7 @@ class Participants:
         return True
 
     async def _start_bear(self) -> None:
-        moment = self._random.choice(MOMENTS)
+        moment = self._random.choice(self._moments)
         dies_at_storage = ("tests.acceptance.dies_at_storage", moment, str(self._bear_armed))
         await asyncio.to_thread(self.bear.start, self._program(*dies_at_storage))
 

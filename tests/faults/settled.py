@@ -89,7 +89,9 @@ def check_receiver(database: Path, log: BearLog) -> None:
     with closing(SqliteSink(database)) as sink:
         ((bear, position),) = sink.current()
         received = list(sink.records(bear, log.epoch))
-        assert sink.lost(bear, log.epoch) == []
+        assert (lost := sink.lost(bear, log.epoch)) == [], f"lost at the cloud: {lost[:5]}"
+        assert (apart := sink.apart(bear, log.epoch)) == [], f"others at the cloud: {apart[:5]}"
+        assert (urgent := sink.urgent(bear)) == [], f"urgent, and not in order: {urgent[:5]}"
     assert position.epoch == log.epoch
     seqs = [record.seq for record in received]
     assert seqs == list(range(1, len(log.stored) + 1)), _first_break(seqs)

@@ -64,7 +64,8 @@ async def drain_in_batches(
     log = EventLog.open(directory, LogSettings())
     log.start()
     settings = SyncSettings(history_records_per_s=NO_LIMIT)
-    cursor = Cursor.open(directory / "confirmed.json", log.epoch)
+    nothing_yet = directory / f"confirmed-{new_id(SystemClock())}.json"
+    cursor = Cursor.open(nothing_yet, log.epoch)
     uplink = Uplink(log, cursor, TOPICS, settings, SystemClock())
     batches: list[tuple[EventBatch, int]] = []
     is_done = asyncio.Event()
@@ -82,7 +83,6 @@ async def drain_in_batches(
     took_s = await _timed(port, [confirmed], uplink.run, is_done)
     cloud.close()
     await log.close()
-    (directory / "confirmed.json").unlink()
     return took_s, batches
 
 

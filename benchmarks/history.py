@@ -19,6 +19,7 @@ from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
 from teddy_edge.eventlog.recovery import Recovery
 from teddy_edge.eventlog.reserve import Reserve
+from teddy_edge.eventlog.spares import Spares
 from teddy_edge.eventlog.writer import Append, SegmentWriter
 from teddy_edge.settings import LogSettings
 
@@ -34,7 +35,7 @@ def write(directory: Path, first_seq: int, last_seq: int) -> None:
     recovered = Recovery(directory, SETTINGS, files).run()
     writer = SegmentWriter(
         directory, recovered.origin.epoch, recovered.segments, files, SETTINGS, guard,
-        Reserve(directory, files, 0),
+        Reserve(directory, files, 0, Spares(directory, files, SETTINGS, 0)),
     )  # fmt: skip
     entry = Entry(5, bytes(range(EVENT_BYTES)))
     for begin in range(first_seq, last_seq + 1, COMMIT_RECORDS):

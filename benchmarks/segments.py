@@ -19,11 +19,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.device import counters, device_under
-from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.files import SystemFiles, write_whole
 from teddy_edge.eventlog.frame import CHAIN_START, Entry
 from teddy_edge.eventlog.recovery import create_segment
 from teddy_edge.eventlog.reserve import Reserve
-from teddy_edge.eventlog.segment import HEADER_BYTES, Header, Segment
+from teddy_edge.eventlog.segment import Header, Segment
+from teddy_edge.eventlog.spares import Spares, spare_name
 from teddy_edge.eventlog.writer import Append, SegmentWriter, framed_bytes
 from teddy_edge.settings import LogSettings
 
@@ -40,8 +41,8 @@ class Layout:
 
     name: str
     allocation_bytes: int
-    stale_bytes: int = 0
-    """How much of the file holds old content, written before the measurement."""
+    is_recycled: bool = False
+    """Whether the file was a segment before."""
 
 
 LAYOUTS = [
@@ -49,7 +50,7 @@ LAYOUTS = [
     Layout("zeros ahead, 64 KiB", 64 * 1024),
     Layout("zeros ahead, 256 KiB", 256 * 1024),
     Layout("zeros ahead, 1 MiB", 1024 * 1024),
-    Layout("recycled segment", SEGMENT_BYTES, SEGMENT_BYTES),
+    Layout("recycled segment", 64 * 1024, is_recycled=True),
 ]
 
 
@@ -89,19 +90,17 @@ def measure(directory: Path, device: Path, layout: Layout, batch_size: int, comm
 def prepared(directory: Path, layout: Layout) -> tuple[SegmentWriter, Segment]:
     """Make a log with one segment, filled with old content if the layout says so."""
     files, epoch = SystemFiles(), uuid4()
-    segment = create_segment(files, directory, Header(epoch, 1, CHAIN_START))
-    if layout.stale_bytes:
-        file = files.open(segment.path, writable=True)
-        file.write(HEADER_BYTES, b"\xaa" * (layout.stale_bytes - HEADER_BYTES))
-        file.sync()
-        file.close()
     settings = LogSettings(
         segment_bytes_max=SEGMENT_BYTES, allocation_bytes=layout.allocation_bytes
     )  # fmt: skip
+    if layout.is_recycled:
+        write_whole(files, directory / spare_name(0), b"\xaa" * SEGMENT_BYTES)
+    spares = Spares(directory, files, settings, 0)
+    header = Header(epoch, 1, CHAIN_START)
+    segment = spares.begin(header) or create_segment(files, directory, header)
+    reserve = Reserve(directory, files, 0, spares)
     guard = threading.Lock()
-    return SegmentWriter(
-        directory, epoch, [segment], files, settings, guard, Reserve(directory, files, 0)
-    ), segment
+    return SegmentWriter(directory, epoch, [segment], files, settings, guard, reserve), segment
 
 
 def append_of(seq: int, entries: Sequence[Entry]) -> Append:

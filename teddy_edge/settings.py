@@ -95,6 +95,7 @@ class LogSettings(Section):
     state_bytes_max: int = Field(8 * 1024**2, ge=0, le=64 * 1024**2)
     retention_interval_s: float = Field(10.0, gt=0, le=3600)
     reserve_bytes: int = Field(4 * 1024**2, ge=0, le=1024**3)
+    spare_segments_max: int = Field(2, ge=0, le=16)
     torn_bytes_max: int = Field(1024**2, ge=1024, le=64 * 1024**2)
     quarantine_bytes_max: int = Field(32 * 1024**2, ge=0, le=1024**3)
 

@@ -161,6 +161,15 @@ def decode(data: bytes, offset_bytes: int, salt: int, seq: int) -> Frame | None:
     return frame if frame is not None and _is_sound(memoryview(data), frame, salt) else None
 
 
+def claims(data: bytes, offset_bytes: int) -> Iterator[Frame]:
+    """Give what every mark from an offset on claims to begin, without body and chain value."""
+    offset = data.find(MARK, offset_bytes)
+    while 0 <= offset <= len(data) - HEAD_BYTES:
+        _, _, length, position, flags, data_class, seq = _HEAD.unpack_from(data, offset)
+        yield Frame(offset, offset + length, position, flags, data_class, seq, b"", b"")
+        offset = data.find(MARK, offset + 1)
+
+
 def scan(data: bytes, offset_bytes: int, salt: int, seq: int) -> Iterator[Frame]:
     """Give every sound frame from an offset on, whatever lies between them.
 

@@ -20,6 +20,7 @@ from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, Recover
 from teddy_edge.eventlog.reserve import Reserve, free_up
 from teddy_edge.eventlog.retention import Policy, Retention
 from teddy_edge.eventlog.segment import StoredRecord
+from teddy_edge.eventlog.spares import Spares
 from teddy_edge.eventlog.survey import Gap
 from teddy_edge.eventlog.writer import Append, SegmentWriter, WriteQueue, framed_bytes, poisoning
 from teddy_edge.settings import LogSettings
@@ -50,7 +51,8 @@ class EventLog:
         self._queue = WriteQueue()
         self._essential = frozenset(essential or ())
         reserve_bytes = 0 if essential is None else settings.reserve_bytes
-        self._reserve = Reserve(directory, files, reserve_bytes)
+        spares = Spares(directory, files, settings, self._segments[-1].last_seq)
+        self._reserve = Reserve(directory, files, reserve_bytes, spares)
         self._reserve.keep()
         self.retention = Retention(
             directory, recovered, files, self._guard, self._reserve, settings, policy
@@ -291,11 +293,10 @@ class EventLog:
 
 
 def _recover(directory: Path, settings: LogSettings, files: Files) -> Recovered:
-    """Recover; where the card is full, once more with the room that the reserve held."""
-    try:
-        return Recovery(directory, settings, files).run()
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-    free_up(directory, files)
-    return Recovery(directory, settings, files).run()
+    """Recover; where the card is full, again with the room that spares and reserve held."""
+    while True:
+        try:
+            return Recovery(directory, settings, files).run()
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not free_up(directory, files):
+                raise

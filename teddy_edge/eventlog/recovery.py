@@ -19,6 +19,7 @@ from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import NEW, Files, read_bytes, read_whole, size_of, write_whole
 from teddy_edge.eventlog.frame import CHAIN_START, SEAL_BYTES
 from teddy_edge.eventlog.origin import Origin, origin_of, read_origin, write_origin
+from teddy_edge.eventlog.quarantine import Quarantine
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     Header,
@@ -33,8 +34,6 @@ from teddy_edge.eventlog.survey import Damage, Gap, Survey, describe, survey
 from teddy_edge.settings import LogSettings
 
 LOCK_NAME: Final = "lock"
-TORN: Final = ".torn"
-DAMAGED: Final = ".damaged"
 
 
 @dataclass(slots=True)
@@ -85,8 +84,8 @@ class Recovery:
 
     def __init__(self, directory: Path, settings: LogSettings, files: Files) -> None:
         self._directory = directory
-        self._settings = settings
         self._files = files
+        self._quarantine = Quarantine(directory, files, settings)
         self._report = RecoveryReport()
 
     def run(self) -> Recovered:
@@ -102,7 +101,7 @@ class Recovery:
             origin, segments = self._new_log()
         self._index_last(segments[-1])
         self._count_missing(origin, segments)
-        self._bound_quarantine()
+        self._quarantine.bound()
         return Recovered(origin, segments, self._report)
 
     def _finish_renames(self) -> None:
@@ -146,12 +145,12 @@ class Recovery:
                 self._files.sync_directory(self._directory)
                 continue
             if not self._belongs(header, assumed, before):
-                self._quarantine(name)
+                self._set_aside(name)
                 continue
             is_last = name == max(headers)
             segment = self._take(name, header, assumed, is_last=is_last)
             if segment is None:
-                self._quarantine(name)
+                self._set_aside(name)
             else:
                 segments.append(segment)
         return segments
@@ -208,30 +207,19 @@ class Recovery:
             segment.salt, segment.last_seq, segment.chain, segment.record_count
         )  # fmt: skip
         if any(damage.path == segment.path for damage in self._report.damage):
-            self._keep_damaged(segment.path, data)
+            aside = self._quarantine.keep_damaged(segment.path, data[: found.content_bytes])
+            self._report.quarantined.append(aside)
         kept_end = kept[-1].end_bytes if kept else HEADER_BYTES
-        self._keep_torn(segment.last_seq + 1, data[kept_end : found.size_bytes])
+        torn = data[kept_end : found.content_bytes]
+        if torn:
+            self._report.torn_bytes = len(torn)
+            self._report.torn_file = self._quarantine.keep_torn(segment.last_seq + 1, torn)
         write_whole(self._files, segment.path, content)
         segment.end_bytes = len(content)
 
-    def _keep_damaged(self, path: Path, data: bytes) -> None:
-        aside = path.with_name(path.name + DAMAGED)
-        write_whole(self._files, aside, data)
-        self._report.quarantined.append(aside)
-
-    def _keep_torn(self, next_seq: int, torn: bytes) -> None:
-        if not torn:
-            return
-        path = self._directory / f"{next_seq:020d}{TORN}"
-        write_whole(self._files, path, torn[: self._settings.torn_bytes_max])
-        self._report.torn_bytes = len(torn)
-        self._report.torn_file = path
-
-    def _quarantine(self, name: str) -> None:
-        path = self._directory / (name + DAMAGED)
-        self._files.rename(self._directory / name, path)
+    def _set_aside(self, name: str) -> None:
+        self._report.quarantined.append(self._quarantine.set_aside(self._directory / name))
         self._files.sync_directory(self._directory)
-        self._report.quarantined.append(path)
 
     def _note_damage(
         self, path: Path, found: Survey, *, header_is_sound: bool, is_last: bool
@@ -266,20 +254,11 @@ class Recovery:
         """Begin anew; also where nothing survived, since its numbers may be known elsewhere."""
         for name in self._files.names(self._directory):
             if first_seq_of(name) is not None:
-                self._quarantine(name)
+                self._set_aside(name)
         origin = Origin(uuid4(), 1)
         write_origin(self._files, self._directory, origin)
         header = Header(origin.epoch, origin.first_seq, CHAIN_START)
         return origin, [create_segment(self._files, self._directory, header)]
-
-    def _bound_quarantine(self) -> None:
-        names = self._files.names(self._directory)
-        left_bytes = self._settings.quarantine_bytes_max
-        for name in reversed([n for n in names if n.endswith((TORN, DAMAGED))]):
-            left_bytes -= size_of(self._files, self._directory / name)
-            if left_bytes < 0:
-                self._files.remove(self._directory / name)
-                self._files.sync_directory(self._directory)
 
 
 def create_segment(files: Files, directory: Path, header: Header) -> Segment:

@@ -23,11 +23,12 @@ from pathlib import Path
 from teddy_edge.eventlog.files import NEW, Files, read_whole, write_unfinished
 from teddy_edge.eventlog.frame import Frame
 from teddy_edge.eventlog.losses import LostRange
+from teddy_edge.eventlog.quarantine import Quarantine
 from teddy_edge.eventlog.recovery import Recovered
 from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.rewriting import Fate, rewrite
 from teddy_edge.eventlog.segment import Header, Segment
-from teddy_edge.eventlog.survey import survey
+from teddy_edge.eventlog.survey import Survey, survey
 from teddy_edge.eventlog.writer import poisoning
 from teddy_edge.settings import LogSettings
 
@@ -65,6 +66,7 @@ class Retention:
         self._reserve = reserve
         self._settings = settings
         self._policy = policy
+        self._quarantine = Quarantine(directory, files, settings)
         self._one_at_a_time = threading.Lock()
 
     def finished_bytes(self) -> int:
@@ -76,7 +78,7 @@ class Retention:
         """How much must go so that one more segment fits the budget, and the card."""
         over_bytes = self.finished_bytes() - self._settings.budget_bytes
         with poisoning("statvfs", self._directory):
-            free_bytes = self._files.free_bytes(self._directory)
+            free_bytes = self._files.free_bytes(self._directory) + self._reserve.spares.size_bytes
         lacking_bytes = self._reserve.wanted_bytes - free_bytes
         return max(max(over_bytes, lacking_bytes) + self._settings.segment_bytes_max, 0)
 
@@ -181,8 +183,11 @@ class Retention:
         return segment.class_bytes
 
     def _frames(self, segment: Segment) -> list[Frame]:
+        return self._survey(segment).frames
+
+    def _survey(self, segment: Segment) -> Survey:
         data = read_whole(self._files, segment.path)
-        return survey(data, segment.salt, segment.first_seq).frames
+        return survey(data, segment.salt, segment.first_seq)
 
     def _records(self, segment: Segment, data_class: int) -> Iterator[Frame]:
         frames = self._frames(segment)
@@ -196,23 +201,45 @@ class Retention:
         self, old: Sequence[Segment], fate: Callable[[Frame], Fate], *, is_reduced: bool = False
     ) -> bool:
         """Put one rewritten segment in the place of some that follow each other."""
-        frames = [frame for segment in old for frame in self._frames(segment)]
+        surveys = [self._survey(segment) for segment in old]
+        frames = [frame for found in surveys for frame in found.frames]
         header = Header(self._epoch, old[0].first_seq, old[0].chain_before)
         is_reduced = is_reduced or any(segment.is_reduced for segment in old)
         fresh, content, gaps = rewrite(old, header, frames, fate, is_reduced=is_reduced)
         unfinished = self._write(fresh.path, content)
         if unfinished is None:
             return False
+        may_keep = self._may_keep_a_file(len(content))
+        self._files.sync_directory(self._directory)  # one of both files must have a name
         with self._guard:  # a reader must see the new name and the new index together
+            if may_keep:
+                self._keep_file(old[0], surveys[0])
             self._files.rename(unfinished, fresh.path)
             at = next(i for i, segment in enumerate(self._segments) if segment is old[0])
             self._segments[at : at + len(old)] = [fresh]
             lost_now = sum(segment.record_count for segment in old) - fresh.record_count
             self._report.replace_gaps(fresh.first_seq, fresh.last_seq, gaps, lost_now)
         self._files.sync_directory(self._directory)
-        for segment in old[1:]:
-            self._files.remove(segment.path)
+        for segment, found in zip(old[1:], surveys[1:], strict=True):
+            if not (may_keep and self._keep_file(segment, found)):
+                self._files.remove(segment.path)
             self._files.sync_directory(self._directory)
+        return True
+
+    def _may_keep_a_file(self, beside_bytes: int) -> bool:
+        """Whether budget and card have room for a file that goes out of use, beside a new one."""
+        taken_bytes = self.finished_bytes() + self._reserve.spares.size_bytes + beside_bytes
+        return taken_bytes <= self._settings.budget_bytes and self._reserve.has_room_beside
+
+    def _keep_file(self, segment: Segment, found: Survey) -> bool:
+        """Take a file out of use: for the next segment, or to be looked at if it was damaged.
+
+        False, and the file is where it was, if there is no use for it.
+        """
+        if found.is_sound:
+            return self._reserve.spares.keep(segment.path, segment.last_seq)
+        self._report.quarantined.append(self._quarantine.set_aside(segment.path))
+        self._quarantine.bound()
         return True
 
     def _write(self, path: Path, content: bytes) -> Path | None:

@@ -6,6 +6,7 @@ proven, in the last segment, counts as unfinished.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from teddy_edge.errors import LogNotFound
-from teddy_edge.eventlog.files import Files, SystemFiles, read_bytes, read_whole
+from teddy_edge.eventlog.files import NEW, Files, SystemFiles, read_bytes, read_whole
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, Frame
 from teddy_edge.eventlog.origin import Origin, origin_of, read_origin
-from teddy_edge.eventlog.recovery import DAMAGED, TORN
+from teddy_edge.eventlog.quarantine import DAMAGED, TORN
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     Header,
@@ -65,7 +66,7 @@ class SegmentView:
             return None
         starts = [offset for offset, _ in self.found.holes() if offset >= self.proven_bytes]
         starts.append(self.frames[-1].end_bytes if self.frames else HEADER_BYTES)
-        start, end = min(starts), self.found.size_bytes
+        start, end = min(starts), self.found.content_bytes
         return Damage(self.path, start, end - start) if start < end else None
 
 
@@ -119,7 +120,11 @@ class Snapshot:
             names = self._files.names(directory)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LogNotFound(directory) from error
-        self._names = [name for name in names if first_seq_of(name) is not None]
+        self._names = [
+            name
+            for name in sorted({name.removesuffix(NEW) for name in names})
+            if first_seq_of(name) is not None and (name in names or self._gets_its_name(name))
+        ]
         headers = list(self._headers())
         origin = read_origin(self._files, directory) or origin_of(headers)
         if origin is None or not self._names:
@@ -177,20 +182,35 @@ class Snapshot:
             except FileNotFoundError:  # retention took it in the meantime
                 continue
 
+    def _gets_its_name(self, name: str) -> bool:
+        """Whether a file waits for a name that retention has taken from the one before it."""
+        path = self.directory / (name + NEW)
+        try:
+            return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES)) is not None
+        except FileNotFoundError:  # it has got it
+            return True
+
+    def _read(self, path: Path) -> bytes:
+        """Read a segment, also while retention puts another file in its place."""
+        for place in (path, path.with_name(path.name + NEW)):
+            with contextlib.suppress(FileNotFoundError):
+                return read_whole(self._files, place)
+        return read_whole(self._files, path)
+
     def _view(self, name: str, before: Segment | None) -> SegmentView:
         path = self.directory / name
         is_last = name == self._names[-1]
-        data = read_whole(self._files, path)
+        data = self._read(path)
         header = decode_header(path, data)
         assumed = assumed_header(self.origin.epoch, name, before)
         segment = Segment.empty(path, header or assumed)
         found = survey(data, segment.salt, segment.first_seq)
-        proven_bytes = len(data)
-        if is_last:
-            # A writer at work may show us a later page before an earlier one. What this look
-            # proves to be finished, a second one must find.
-            proven_bytes = _proven_bytes(found)
-            data = read_whole(self._files, path)
+        # A writer at work may show us a later page before an earlier one: what this look proves to
+        # be finished, a second one must find. And while we read a segment, retention may replace
+        # it, and the writer take its file for the next one.
+        proven_bytes = _proven_bytes(found) if is_last else len(data)
+        if is_last or not (found.frames and found.is_sound):
+            data = self._read(path)
             found = survey(data, segment.salt, segment.first_seq)
         frames = found.survivors() if is_last else found.frames
         belongs = (header is None and bool(frames)) or (

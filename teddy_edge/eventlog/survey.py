@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.frame import FIRST, LAST, Frame
+from teddy_edge.eventlog.frame import FIRST, LAST, SEAL_BYTES, Frame
 from teddy_edge.eventlog.segment import HEADER_BYTES, Segment
 
 
@@ -40,11 +40,18 @@ class Survey:
     frames: list[Frame]
     size_bytes: int
     """Where the last byte that is not zero ends."""
+    content_bytes: int
+    """Where that ends what was written for this segment; what follows is of an earlier one."""
 
     @property
     def end_bytes(self) -> int:
         """Where the last sound frame ends."""
         return self.frames[-1].end_bytes if self.frames else HEADER_BYTES
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is as the writer finished it."""
+        return self.is_sealed and not any(self.holes())
 
     @property
     def is_sealed(self) -> bool:
@@ -76,7 +83,33 @@ class Survey:
 def survey(data: bytes, salt: int, first_seq: int) -> Survey:
     """Read every frame in the bytes of a whole segment file."""
     frames = list(framing.scan(data, HEADER_BYTES, salt, first_seq))
-    return Survey(frames, max(len(data.rstrip(b"\0")), HEADER_BYTES))
+    size_bytes = max(len(data.rstrip(b"\0")), HEADER_BYTES)
+    return Survey(frames, size_bytes, _content_bytes(data, frames, size_bytes, first_seq))
+
+
+def _content_bytes(data: bytes, frames: list[Frame], size_bytes: int, first_seq: int) -> int:
+    """Tell a torn end from what the file held before it became this segment.
+
+    That had lower numbers, and ended with a seal at the end of the file. Where it still does, only
+    what claims to be of the last commit, or of the next one, was torn; else all that is not zero.
+    """
+    if not _ends_with_older_seal(data, first_seq):
+        return size_bytes
+    content_bytes = frames[-1].end_bytes if frames else HEADER_BYTES
+    last_seq = frames[-1].seq if frames else first_seq - 1
+    proven_seqs = {last_seq, frames[-1].proven_seq} if frames else {last_seq}
+    for claim in framing.claims(data, content_bytes):
+        if claim.seq > last_seq and claim.proven_seq in proven_seqs:
+            content_bytes = min(claim.end_bytes, size_bytes)
+    return content_bytes
+
+
+def _ends_with_older_seal(data: bytes, first_seq: int) -> bool:
+    claims = framing.claims(data, max(len(data) - SEAL_BYTES, 0))
+    return any(
+        claim.is_seal and claim.seq < first_seq and claim.end_bytes == len(data)
+        for claim in claims
+    )  # fmt: skip
 
 
 def describe(segment: Segment, frames: Iterable[Frame]) -> list[Gap]:

@@ -206,7 +206,9 @@ class SegmentWriter:
         """Begin a segment; the one before it is closed."""
         header = Header(self._epoch, first_seq, chain)
         with poisoning("create of a segment", self._directory):
-            following = create_segment(self._files, self._directory, header)
+            following = self._reserve.spares.begin(header)
+            if following is None:
+                following = create_segment(self._files, self._directory, header)
         with self._guard:
             self._segments.append(following)
 

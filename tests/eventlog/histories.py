@@ -24,7 +24,7 @@ TINY = LogSettings(
 )
 """Limits that reach a new segment after five small records."""
 
-ROOMY = TINY.model_copy(update={"segment_bytes_max": 8192, "allocation_bytes": 1500})
+ROOMY = TINY.model_copy(update={"segment_bytes_max": 4096, "allocation_bytes": 1500})
 """Limits under which one commit writes several blocks."""
 
 APPEND_SIZES = (1, 1, 3, 1, 2, 1, 1, 2, 1, 1, 3, 1, 1)

@@ -71,7 +71,7 @@ MUTANTS = [
         "frame.py",
         "return zlib.crc32(epoch.bytes + first_seq",
         "return zlib.crc32(first_seq",
-        "test_damage.py: another_log or longer",
+        "test_spares.py: another_log",
     ),
     Mutant(
         "segment left out of the checksum",
@@ -176,8 +176,8 @@ MUTANTS = [
     Mutant(
         "remove a joined segment before its records are safe in the one before it",
         "retention.py",
-        "        self._files.sync_directory(self._directory)\n        for segment in old[1:]:",
-        "        for segment in old[1:]:",
+        "        self._files.sync_directory(self._directory)\n        for segment, found in zip(",
+        "        for segment, found in zip(",
         "test_retention.py",
     ),
     Mutant(
@@ -205,12 +205,44 @@ MUTANTS = [
         "show the new name before the new index",
         "retention.py",
         """        with self._guard:  # a reader must see the new name and the new index together
+            if may_keep:
+                self._keep_file(old[0], surveys[0])
             self._files.rename(unfinished, fresh.path)
 """,
-        """        self._files.rename(unfinished, fresh.path)
+        """        if may_keep:
+            self._keep_file(old[0], surveys[0])
+        self._files.rename(unfinished, fresh.path)
         with self._guard:
 """,
         "test_retention.py: old_index",
+    ),
+    Mutant(
+        "take a segment's name away before its new file surely has one",
+        "retention.py",
+        "sync_directory(self._directory)  # one of both files must have a name",
+        "names(self._directory)",
+        "test_retention.py: power_cut",
+    ),
+    Mutant(
+        "name a recycled segment before its header is durable",
+        "spares.py",
+        "                file.sync()\n",
+        "                pass\n",
+        "test_spares.py: durable_header",
+    ),
+    Mutant(
+        "recycle a file whose numbers are given again",
+        "spares.py",
+        "number <= last_seq and ",
+        "",
+        "test_spares.py: given_again",
+    ),
+    Mutant(
+        "take what a recycled file held before for a torn write",
+        "survey.py",
+        "    if not _ends_with_older_seal(data, first_seq):\n        return size_bytes\n",
+        "    return size_bytes\n",
+        "test_spares.py: that_died",
     ),
     Mutant(
         "read on in a file that retention has replaced",

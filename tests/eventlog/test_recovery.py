@@ -9,7 +9,8 @@ from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import encode_seal, salt_of
 from teddy_edge.eventlog.origin import ORIGIN_NAME
-from teddy_edge.eventlog.recovery import DAMAGED, LOCK_NAME, TORN, Recovered, Recovery
+from teddy_edge.eventlog.quarantine import DAMAGED, TORN
+from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     decode_header,

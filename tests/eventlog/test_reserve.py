@@ -12,6 +12,7 @@ from teddy_edge.eventlog import Entry, EventLog, Policy
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.reserve import RESERVE_NAME, Reserve, free_up
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.spares import Spares
 from teddy_edge.settings import LogSettings
 
 DIRECTORY = Path("/log")
@@ -112,7 +113,7 @@ def test_the_reserve_is_made_with_thrice_its_size_free_and_goes_below_its_size(
     tmp_path: Path,
 ) -> None:
     card = Card()
-    reserve = Reserve(tmp_path, card, 1000)
+    reserve = Reserve(tmp_path, card, 1000, Spares(tmp_path, card, SETTINGS, 0))
     for left_bytes, is_held in [
         (0, False), (2999, False), (3000, True), (1000, True), (999, False), (2999, False),
         (4000, True),

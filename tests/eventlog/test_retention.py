@@ -232,7 +232,7 @@ async def test_a_power_cut_at_any_point_leaves_what_must_stay() -> None:
     await log.close()
     points = 0
     for at in range(begin, len(files.journal) + 1):
-        for loss in (Loss(kept=0), Loss(kept=0.5), Loss(kept=1)):
+        for loss in (Loss(kept=0), *[Loss(kept=0.5)] * 5, Loss(kept=1)):
             again = opened(files.after_crash(at, loss, random))
             again.retention.drop(lost)
             found = seqs(again)

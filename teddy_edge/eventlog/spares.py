@@ -1,0 +1,121 @@
+"""Files of removed segments, kept for the next ones.
+
+To write in a file that is there in full costs the card less than to make one longer. So what
+retention frees is kept as a spare, and the next segment takes it over: first the new header is made
+durable in the spare, then the spare gets the segment's name. In between, and at any time before, it
+is no segment, since only names make segments. No file ever has two names.
+
+A spare is named by the last number that was ever written in it, and given only to a segment that
+begins behind it. So whatever still stands in a segment's file from before has a lower number than
+every record of the segment itself.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Final
+
+from teddy_edge.eventlog.files import Files, size_of
+from teddy_edge.eventlog.frame import SEAL_BYTES
+from teddy_edge.eventlog.segment import Header, Segment, encode_header, file_name
+from teddy_edge.settings import LogSettings
+
+_NAME: Final = re.compile(r"([0-9]{20})\.spare")
+
+
+def spare_name(last_seq: int) -> str:
+    """Name the spare in which no number after this one was ever written."""
+    return f"{last_seq:020d}.spare"
+
+
+def last_seq_of(name: str) -> int | None:
+    """Read the number out of a spare's name; None for any other name."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+class Spares:
+    """The spares of one log. Any thread may call; each call but a property blocks."""
+
+    def __init__(
+        self, directory: Path, files: Files, settings: LogSettings, last_seq: int
+    ) -> None:  # fmt: skip
+        """Find the spares. Those that are too many, or not older than `last_seq`, are removed."""
+        self._directory = directory
+        self._files = files
+        self.segment_bytes_max = settings.segment_bytes_max
+        self._count_max = settings.spare_segments_max
+        self._sizes_bytes: dict[str, int] = {}
+        self._one_at_a_time = threading.Lock()
+        for name in files.names(directory):
+            number = last_seq_of(name)
+            if number is None:
+                continue
+            size_bytes = size_of(files, directory / name)
+            if number <= last_seq and self._fits(size_bytes):
+                self._sizes_bytes[name] = size_bytes
+            else:
+                files.remove(directory / name)
+                files.sync_directory(directory)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the spares take on the card."""
+        with self._one_at_a_time:
+            return sum(self._sizes_bytes.values())
+
+    def keep(self, path: Path, last_seq: int) -> bool:
+        """Make a spare of a segment's file, in which nothing after `last_seq` was ever written.
+
+        Durable once the directory is synced. False, and the file is untouched, if there are enough
+        or if it is not about as large as a segment.
+        """
+        with self._one_at_a_time:
+            size_bytes = size_of(self._files, path)
+            if not self._fits(size_bytes):
+                return False
+            name = spare_name(last_seq)
+            self._files.rename(path, self._directory / name)
+            self._sizes_bytes[name] = size_bytes
+            return True
+
+    def begin(self, header: Header) -> Segment | None:
+        """Make a segment without records of the oldest spare; durable on return. None without."""
+        with self._one_at_a_time:
+            if not self._sizes_bytes:
+                return None
+            name = min(self._sizes_bytes)
+            del self._sizes_bytes[name]
+            file = self._files.open(self._directory / name, writable=True)
+            try:
+                file.write(0, encode_header(header))
+                file.sync()
+            finally:
+                file.close()
+            path = self._directory / file_name(header.first_seq)
+            self._files.rename(self._directory / name, path)
+            self._files.sync_directory(self._directory)
+            return Segment.empty(path, header)
+
+    def give_up(self) -> None:
+        """Give their room back to the card."""
+        with self._one_at_a_time:
+            give_up_spares(self._directory, self._files)
+            self._sizes_bytes.clear()
+
+    def _fits(self, size_bytes: int) -> bool:
+        is_wanted = len(self._sizes_bytes) < self._count_max
+        full_bytes = self.segment_bytes_max + SEAL_BYTES
+        return is_wanted and full_bytes // 2 <= size_bytes <= full_bytes
+
+
+def give_up_spares(directory: Path, files: Files) -> bool:
+    """Remove every spare of a log; says whether there was one."""
+    names = [name for name in files.names(directory) if last_seq_of(name) is not None]
+    for name in names:
+        files.remove(directory / name)
+    if names:
+        files.sync_directory(directory)
+    return bool(names)

@@ -96,6 +96,19 @@ class BearStatus(Signal):
     clock_trust: Trust | None = None
 
 
+class ReadModelState(Signal):
+    """`state/{model}/{id}`, from the bear, retained: a read model, and how current it is.
+
+    An empty payload clears it: the child was deactivated.
+    """
+
+    seq: SequenceNumberOrNone
+    """The last event that it includes."""
+    published_at: str
+    clock_trust: Trust
+    data: dict[str, Any]
+
+
 AnySignal = TypeVar("AnySignal", bound=Signal)
 
 

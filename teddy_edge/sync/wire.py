@@ -159,8 +159,11 @@ def encode_batch(batch: EventBatch) -> bytes:
     return zlib.compress(cast(bytes, msgpack.packb(content)), COMPRESSION_LEVEL)
 
 
-class _Content(BaseModel):
-    """The map, with nothing converted: text is no number and a number is no bytes."""
+class BatchContent(BaseModel):
+    """`events`, from the bear: records that follow each other, zlib over this map as msgpack.
+
+    Nothing is converted: text is no number and a number is no bytes.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -182,7 +185,7 @@ def decode_batch(payload: bytes, bytes_max: int) -> EventBatch:
     The error repeats nothing of the payload, which may hold what a child said.
     """
     try:
-        content = _Content.model_validate(_unpack(payload, bytes_max))
+        content = BatchContent.model_validate(_unpack(payload, bytes_max))
     except ValidationError:
         raise WireError(f"not a batch of version {VERSION}") from None
     return _batch(content)
@@ -201,14 +204,14 @@ def _unpack(payload: bytes, bytes_max: int) -> Any:
             unpacked,
             use_list=False,
             max_array_len=RECORDS_MAX,
-            max_map_len=len(_Content.model_fields),  # so that none stands there twice
+            max_map_len=len(BatchContent.model_fields),  # so that none stands there twice
             max_ext_len=0,
         )
     except (ValueError, msgpack.UnpackException):
         raise WireError("not msgpack") from None
 
 
-def _batch(content: _Content) -> EventBatch:
+def _batch(content: BatchContent) -> EventBatch:
     too_large = content.too_large
     if (too_large is None) is (not content.records):
         raise WireError("a batch of nothing, or of a record beside one that is too large")

@@ -41,6 +41,7 @@ COMPOSERS = frozenset(
     {
         "app",
         "assembly",
+        "asyncapi",
         "background",
         "cli",
         "cli_actions",
@@ -68,7 +69,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "msgpack": ("events", "inputs.envelopes", "projections.store", "sync.wire"),
     "pydantic": (
         "settings", "settings_report", "messages", "domain", "inputs", "commands", "projections",
-        "queries", "sync", "fleet", "cli_fleet_actions",
+        "queries", "sync", "fleet", "cli_fleet_actions", "asyncapi",
     ),
 }  # fmt: skip
 """Which modules may name an outside library; a library that is not here is not ours to use."""

@@ -212,9 +212,10 @@ async def test_closing_writes_what_is_queued_and_refuses_what_comes_later(tmp_pa
 
 async def test_the_writers_thread_has_a_name_and_holds_up_no_process(tmp_path: Path) -> None:
     log = EventLog.open(tmp_path, SETTINGS)
+    before = threading.enumerate()
     log.start()
-    (writer,) = [thread for thread in threading.enumerate() if thread.name == "teddy-edge-log"]
-    assert writer.daemon
+    (writer,) = [thread for thread in threading.enumerate() if thread not in before]
+    assert (writer.name, writer.daemon) == ("teddy-edge-log", True)
     await log.close()
 
 

@@ -66,7 +66,7 @@ async def test_a_command_that_the_broker_forgot_ends_once_the_bear_is_there(
             with Bear(tmp_path, broker.port) as bear:
                 await asyncio.to_thread(bear.start)
                 result = await result_of(sink, command_id)
-                assert (result.status, result.duplicate) == (status, False)
+                assert result.status == status
 
 
 async def test_a_result_that_the_broker_forgot_comes_again_and_there_is_one_effect(

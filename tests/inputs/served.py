@@ -55,6 +55,7 @@ class FakeView:
             "cache": {"entries": 0, "hits": 0, "misses": 0, "evictions": 0},
             "log": {"last_seq": 0, "complete": True},
             "read_models": {"position": 0},
+            "sync": {"replays": 0, "replays_refused": 0, "too_large": 0},
         }
 
     def health(self) -> dict[str, Any]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 
 from teddy_edge.clock import Clock, rfc3339
+from teddy_edge.errors import PacketTooLarge
 from teddy_edge.mqtt_link import Connection
 from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.projections.bear import KEY as BEAR_KEY
 from teddy_edge.settings import SyncSettings
 from teddy_edge.topics import Topics
+
+logger = logging.getLogger("teddy_edge.sync")
 
 PUBLISHED = ("bear/", "child/", "safety/")
 """The models that the parents' app sees; pages of lists and single conversations are asked for."""
@@ -49,7 +53,15 @@ class StatePublisher:
             self._wake.clear()
             keys, self._changed = sorted(self._changed), set()
             for key in keys:
-                await connection.publish(self._topic(key), await self._payload(key), retain=True)
+                await self._publish(connection, key)
+
+    async def _publish(self, connection: Connection, key: str) -> None:
+        """Publish a row; one that the broker is too small for must not keep the bear offline."""
+        topic = self._topic(key)
+        try:
+            await connection.publish(topic, await self._payload(key), retain=True)
+        except PacketTooLarge as error:
+            logger.warning("a read model is not published: %s", error.reason, extra={"key": key})
 
     def _topic(self, key: str) -> str:
         model, _, row_id = key.partition("/")

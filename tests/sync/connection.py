@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from teddy_edge.errors import LinkRefused
+from teddy_edge.errors import LinkRefused, PacketTooLarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class RecordingConnection:
         self.session_present = False
         self.published: list[Published] = []
         self.refused_topics: set[str] = set()
+        self.payload_bytes_max = 2**28
         self._arrived = asyncio.Event()
 
     async def publish(
@@ -40,6 +41,8 @@ class RecordingConnection:
         await asyncio.sleep(0)
         if topic in self.refused_topics:
             raise LinkRefused("publish to", topic, "Not authorized")
+        if len(payload) > self.payload_bytes_max:
+            raise PacketTooLarge(topic, len(payload), self.payload_bytes_max)
         self.published.append(Published(topic, payload, retain, correlation_data))
         self._arrived.set()
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from teddy_edge.errors import PacketTooLarge, WireError
+from teddy_edge.errors import WireError
 from teddy_edge.eventlog import EventLog
 from teddy_edge.messages import Result
 from teddy_edge.settings import LogSettings
@@ -54,20 +54,10 @@ async def test_only_so_many_are_named_and_those_are_the_newest(tmp_path: Path) -
         assert box.journal.finished_last(0) == []
 
 
-class SmallBroker(RecordingConnection):
-    """Takes packets up to a size."""
-
-    packet_bytes_max = 300
-
-    async def publish(self, topic: str, payload: bytes, **options: object) -> None:
-        if len(payload) > self.packet_bytes_max:
-            raise PacketTooLarge(topic, len(payload), self.packet_bytes_max)
-        await super().publish(topic, payload)
-
-
 async def test_a_broker_that_takes_only_small_packets_gets_the_newest(tmp_path: Path) -> None:
     log = EventLog.open(tmp_path, LogSettings())
-    connection = SmallBroker()
+    connection = RecordingConnection()
+    connection.payload_bytes_max = 300
     await PendingRequest(log, TOPICS, lambda: results(100)).run(connection)
     (message,) = connection.published
     pending = decode_signal(Pending, message.payload)

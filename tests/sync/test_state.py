@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from teddy_edge.messages import Origin
 from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.settings import SyncSettings
@@ -92,3 +94,19 @@ async def test_the_topics_of_a_deactivated_child_are_cleared(tmp_path: Path) -> 
             TOPICS.state("child", child_id): b"",
             TOPICS.state("safety", child_id): b"",
         }
+
+
+async def test_a_model_too_large_for_the_broker_does_not_keep_the_others_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with publishing(tmp_path) as (box, read_models, connection):
+        connection.payload_bytes_max = 400
+        result = await box.send(box.envelope())
+        await read_models.include(result.seq)
+        await press(box, read_models)
+        child_id = result.data["child_id"]
+        assert {message.topic for message in await connection.has(2)} == {
+            TOPICS.state("bear", "bear-001"),
+            TOPICS.state("safety", child_id),
+        }
+    assert f"child/{child_id}" in [vars(record).get("key") for record in caplog.records]

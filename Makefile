@@ -39,7 +39,7 @@ torture: setup ## kill the log's writer 2,000 times, cut its power 4,000 times, 
 		tests/eventlog/test_kill.py tests/power tests/faults $(ARGS)
 
 link-faults: setup ## 320 faults under 53,000 commands, a backlog of 1,000,000 events, 1,000 bears
-	@LINK_FAULTS=320 LINK_COMMANDS=53000 LINK_MUTANTS=4 BACKLOG_EVENTS=1000000 MANY_BEARS=1000 \
+	@LINK_FAULTS=320 LINK_COMMANDS=53000 LINK_MUTANTS=3 BACKLOG_EVENTS=1000000 MANY_BEARS=1000 \
 		python -m pytest -s -o faulthandler_timeout=3600 tests/faults/test_link_faults.py \
 		tests/faults/test_backlog.py tests/fleet/test_many_bears.py $(ARGS)
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import runpy
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from teddy_edge.commands.journal import Journal
 from teddy_edge.eventlog import Entry, EventLog
@@ -24,7 +21,6 @@ from teddy_edge.messages import CommandEnvelope, Result
 from teddy_edge.sync.wire import EventBatch
 
 SLOW_CARD_S = 0.02
-WRITES_KEPT_BACK = 20
 
 
 def put(owner: object, name: str, mistaken: object) -> None:
@@ -74,33 +70,12 @@ def take_what_leaves_a_gap() -> None:
     put(EventIntake, "_take", without_looking)
 
 
-def confirm_before_it_is_stored() -> None:
-    """A receiver whose store ends a transaction only now and then."""
-
-    class Lazy(sqlite3.Connection):
-        transactions = 0
-
-        def __exit__(
-            self,
-            kind: type[BaseException] | None,
-            error: BaseException | None,
-            traceback: TracebackType | None,
-        ) -> Literal[False]:
-            self.transactions += 1
-            if self.transactions % WRITES_KEPT_BACK == 1:
-                super().__exit__(kind, error, traceback)
-            return False
-
-    put(sqlite3, "connect", partial(sqlite3.connect, factory=Lazy))
-
-
 MISTAKES: dict[str, Callable[[], None]] = {
     mistake.__name__: mistake
     for mistake in (
         tell_before_it_is_durable,
         forget_what_ended,
         take_what_leaves_a_gap,
-        confirm_before_it_is_stored,
     )
 }
 

@@ -69,6 +69,25 @@ async def test_a_command_that_the_broker_forgot_ends_once_the_bear_is_there(
                 assert result.status == status
 
 
+async def test_a_bear_that_comes_back_asks_for_what_was_forgotten(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """It was heard before on this connection: only what it says itself brings the command."""
+    with (
+        contextlib.closing(SqliteSink(tmp_path / "fleet.db")) as sink,
+        Bear(tmp_path, broker.port) as bear,
+    ):
+        first, second = uuid4(), uuid4()
+        sink.keep_command(register(first), 1)
+        async with cloud_end(sink, broker.port):
+            await asyncio.to_thread(bear.start)
+            await result_of(sink, first)
+            sink.keep_command(register(second), 2)
+            bear.kill()
+            await asyncio.to_thread(bear.start)
+            assert (await result_of(sink, second)).status == "rejected", "she is registered"
+
+
 async def test_a_result_that_the_broker_forgot_comes_again_and_there_is_one_effect(
     tmp_path: Path, broker: Mosquitto
 ) -> None:

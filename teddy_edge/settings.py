@@ -10,10 +10,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -24,32 +23,20 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from teddy_edge.errors import SettingProblem, SettingsError
+from teddy_edge.setting_types import (
+    AbsolutePath,
+    BearId,
+    ButtonName,
+    GpioPin,
+    Host,
+    MiddlewareName,
+)
 from teddy_edge.settings_report import SettingsReport
 from teddy_edge.socket_paths import default_sockets
 
 SYSTEM_CONFIG = Path("/etc/teddy-edge/teddy-edge.toml")
 VARIABLE_PREFIX = "TEDDY_EDGE_"
 CONFIG_VARIABLE = "TEDDY_EDGE_CONFIG"
-
-BearId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-ButtonName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-MiddlewareName = Literal[
-    "metrics", "logging", "validation", "security", "rate_limit", "dedupe", "deadline"
-]
-Host = Annotated[
-    str,
-    Field(
-        pattern=r"^([A-Za-z0-9_:%-]{1,63}\.)*[A-Za-z0-9_:%-]{1,63}\.?$",
-        max_length=253,
-        description=(
-            "a host name or an address: parts of 1 to 63 letters, digits or -, "
-            "with one dot between them"
-        ),
-    ),
-]
-GpioPin = Annotated[int, Field(ge=0, le=27)]
-AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
-"""Made absolute at once: the pin library may change the directory of the process later."""
 
 
 class Section(BaseModel):
@@ -132,6 +119,8 @@ class ProjectionSettings(Section):
     write_window_s: float = Field(2.0, gt=0, le=300)
     batch_records_max: int = Field(500, ge=1, le=100_000)
     row_bytes_max: int = Field(64 * 1024, ge=64 * 1024, le=1024**2)
+    held_rows_max: int = Field(10_000, ge=1, le=1_000_000)
+    renewal_interval_s: float = Field(24 * 3600, ge=60, le=30 * 24 * 3600)
 
 
 class QuerySettings(Section):

@@ -20,7 +20,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "progress": (),
     "settings_agreement": (),
     "settings_report": ("errors", "settings_agreement"),
-    "settings": ("errors", "settings_report", "socket_paths"),
+    "setting_types": (),
+    "settings": ("errors", "setting_types", "settings_report", "socket_paths"),
     **dict.fromkeys(set(SHARED) - {"errors", "settings", "socket_paths", "terminal"}, SHARED),
     "domain": ("errors", "events", "messages"),
     "eventlog": ("errors", "settings", "clock"),
@@ -68,8 +69,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "pydantic_settings": ("settings", "settings_report"),
     "msgpack": ("events", "inputs.envelopes", "projections.store", "sync.wire"),
     "pydantic": (
-        "settings", "settings_report", "messages", "domain", "inputs", "commands", "projections",
-        "queries", "sync", "fleet", "cli_fleet_actions", "asyncapi",
+        "settings", "setting_types", "settings_report", "messages", "domain", "inputs", "commands",
+        "projections", "queries", "sync", "fleet", "cli_fleet_actions", "asyncapi",
     ),
 }  # fmt: skip
 """Which modules may name an outside library; a library that is not here is not ours to use."""

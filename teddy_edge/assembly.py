@@ -50,9 +50,6 @@ logger = logging.getLogger("teddy_edge.assembly")
 READ_RECORDS_MAX = 500
 READ_BYTES_MAX = 1024 * 1024
 
-IncompleteBecause = Callable[[], str | None]
-"""Says why an answer's history is not whole; None where it is."""
-
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
@@ -77,6 +74,7 @@ class Assembly:
             "time keeper": self.time_keeper.run(self.journal.note),
             "read models": self.read_models.run(),
             "read model windows": self.read_models.write_in_windows(),
+            "read model renewal": self.read_models.renew(),
         }
 
 
@@ -106,26 +104,14 @@ async def assembled(
         commands = _command_bus(settings, clock, journal, aggregates, sender_policy, command_meter)
         read_models = await _read_models(settings, clock, log)
         stack.push_async_callback(read_models.close)
-
-        def incomplete_because() -> str | None:
-            lost = None if log.report.complete else "a part of the log is lost"
-            return read_models.lacking or lost
-
         queries = QueryBus(
-            read_models,
-            lambda: log.last_seq,
-            incomplete_because,
-            sender_policy,
-            settings.queries,
-            clock,
+            read_models, lambda: log.last_seq, sender_policy, settings.queries, clock
         )
         assembly = Assembly(
             settings, log, cursor, keeper, time_keeper, journal, commands, command_meter,
             read_models, queries,
         )  # fmt: skip
-        await _prepare_queries(
-            assembly, clock, query_policy or StandardPolicy(), incomplete_because
-        )
+        await _prepare_queries(assembly, clock, query_policy or StandardPolicy())
         yield assembly
 
 
@@ -236,14 +222,12 @@ async def _read_models(settings: Settings, clock: Clock, log: EventLog) -> Child
     return read_models
 
 
-async def _prepare_queries(
-    assembly: Assembly, clock: Clock, policy: QueryPolicy, incomplete_because: IncompleteBecause
-) -> None:
+async def _prepare_queries(assembly: Assembly, clock: Clock, policy: QueryPolicy) -> None:
     """Register every query, and answer into the cache what is likely to be asked first."""
-    limits, queries = assembly.settings.queries, assembly.queries
-    register_queries(queries, policy, limits, clock, lambda: health(assembly), incomplete_because)
+    limits, queries, read_models = assembly.settings.queries, assembly.queries, assembly.read_models
+    register_queries(queries, policy, limits, clock, lambda: health(assembly), read_models.lacking)
     children_max = limits.warm_up_children_max
-    await queries.warm_up(await likely_queries(assembly.read_models.get, clock, children_max))
+    await queries.warm_up(await likely_queries(read_models.get, clock, children_max))
 
 
 def health(assembly: Assembly) -> dict[str, Any]:

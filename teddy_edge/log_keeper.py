@@ -127,11 +127,14 @@ class LogKeeper:
         return await asyncio.to_thread(self._retention.shortage_bytes) > 0
 
     async def _is_old(self) -> bool:
-        """Whether the oldest confirmed segment is past its age; nobody knows by an untrue clock."""
+        """Whether all that follows the oldest confirmed segment is past its age too.
+
+        So what was written within the age is whole. Nobody knows by an untrue clock.
+        """
         seq = self._retention.oldest_whole(self._confirmed_seq())
         if seq is None or self._clock.trust() is Trust.UNSYNCED:
             return False
-        written_ns = _wall_ns(await asyncio.to_thread(self._log.read, seq, 1, 1))
+        written_ns = _wall_ns(await asyncio.to_thread(self._log.read, seq + 1, 1, 1))
         if written_ns is None:
             return False
         age_ns = self._clock.wall_ns() - written_ns

@@ -1,12 +1,14 @@
 """The read models: records of the log come in, rows that answer questions come out.
 
-`child`, `conversation`, `safety`, `activity` and `bear` say purely which rows a record makes;
-`runner` feeds them the log in order, gives rows to the queries, and writes changed rows together
-with the position they stand at, once per window; `store` keeps them in diskcache; `rebuilding`
-builds them anew on demand.
+`child`, `conversation`, `safety`, `activity` and `bear` say purely which rows an event makes. An
+`edition` of the rows follows the log in order, and writes changed rows together with the position
+they stand at, once per window; `store` keeps them in diskcache. `runner` gives rows to the queries
+and replaces the edition in use: after a fault, after something left the log (`history`), and on
+demand (`rebuilding`).
 
-The rows are a function of the log alone (P6): they may be deleted at any time and come back the
-same. Nobody waits for them to be on the card, since the log is.
+The rows are a function of the log as it is (P6): they may be deleted at any time and come back the
+same. What leaves the log leaves them at the next renewal; until then they hold more, and no answer
+counts on it. Nobody waits for rows to be on the card, since the log is.
 """
 
 from teddy_edge.projections.activity import ActivityProjection, ActivityReadModel

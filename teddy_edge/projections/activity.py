@@ -18,7 +18,7 @@ from teddy_edge.events import (
     SafetyViolationReported,
 )
 from teddy_edge.projections.conversation import count_topics
-from teddy_edge.projections.rows import Rows, append_item
+from teddy_edge.projections.rows import EventTypes, Rows
 
 UNDATED = "undated"
 
@@ -26,11 +26,6 @@ UNDATED = "undated"
 def key(child_id: str, day: str) -> str:
     """The row of a child's day, as in `2026-11-22`, or of `UNDATED`."""
     return f"activity/{child_id}/{day}"
-
-
-def days_of(child_id: str) -> str:
-    """The list of the days on which a child did something."""
-    return f"activity-days/{child_id}"
 
 
 class ActivityReadModel(BaseModel):
@@ -52,23 +47,20 @@ class ActivityProjection:
     """Makes the rows of children's days."""
 
     name = "activity"
-    version = 1
+    version = 2
+    takes: EventTypes = (
+        ConversationStarted,
+        ConversationTurnRecorded,
+        SafetyViolationReported,
+    )
 
-    async def apply(self, rows: Rows, record: Record) -> None:
+    def apply(self, rows: Rows, record: Record, event: Any) -> None:
         """See `Projection`."""
-        event = record.event
-        if not isinstance(
-            event, ConversationStarted | ConversationTurnRecorded | SafetyViolationReported
-        ):
-            return
         at = rfc3339(record.wall_ns)
         day = UNDATED if record.trust is Trust.UNSYNCED else at[:10]
-        row = await rows.get(key(event.child_id, day))
-        if row is None:
-            await append_item(rows, days_of(event.child_id), day)
-        model = ActivityReadModel(**(row or {}))
+        model = ActivityReadModel(**(rows.get(key(event.child_id, day)) or {}))
         changes = _changes(model, event, hour=at[11:13])
-        rows.put(key(event.child_id, day), model.model_copy(update=changes).model_dump())
+        rows.put(key(event.child_id, day), {**model.model_dump(), **changes})
 
 
 def _changes(model: ActivityReadModel, event: object, hour: str) -> dict[str, Any]:

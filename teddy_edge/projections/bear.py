@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from teddy_edge.clock import rfc3339
 from teddy_edge.events import BearStarted, ButtonPressed, Record, RecordsLost
-from teddy_edge.projections.rows import Rows, append_item
+from teddy_edge.projections.rows import EventTypes, Rows, append_item
 
 KEY = "bear/self"
 LOSSES = "losses"
@@ -38,21 +38,19 @@ class BearProjection:
 
     name = "bear"
     version = 2
+    takes: EventTypes = (BearStarted, ButtonPressed, RecordsLost)
 
-    async def apply(self, rows: Rows, record: Record) -> None:
+    def apply(self, rows: Rows, record: Record, event: Any) -> None:
         """See `Projection`."""
-        if not isinstance(record.event, BearStarted | ButtonPressed | RecordsLost):
-            return
-        model = BearReadModel(**(await rows.get(KEY) or {}))
-        changes = self._changes(model, record)
+        model = BearReadModel(**(rows.get(KEY) or {}))
+        changes = self._changes(model, event, rfc3339(record.wall_ns))
         stamp = {"time_trust": record.trust.value, "seq": record.seq}
-        rows.put(KEY, model.model_copy(update={**changes, **stamp}).model_dump())
-        if isinstance(record.event, RecordsLost):
-            await append_item(rows, LOSSES, record.data)
+        rows.put(KEY, {**model.model_dump(), **changes, **stamp})
+        if isinstance(event, RecordsLost):
+            append_item(rows, LOSSES, record.data)
 
-    def _changes(self, model: BearReadModel, record: Record) -> dict[str, Any]:
-        at = rfc3339(record.wall_ns)
-        match record.event:
+    def _changes(self, model: BearReadModel, event: object, at: str) -> dict[str, Any]:
+        match event:
             case BearStarted(version=version):
                 return {"version": version, "started_at": at}
             case ButtonPressed(button=button):

@@ -1,59 +1,61 @@
-"""The rows while records are taken up: what one batch changes, and what was read lately."""
+"""What a batch of records changes in the rows; nothing is seen of it before it is whole."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Sequence
 
-from teddy_edge.projections.rows import Row
+from teddy_edge.eventlog import StoredRecord
+from teddy_edge.events import DataClass, decode_record
+from teddy_edge.projections.row_store import Get
+from teddy_edge.projections.rows import Projection, Row
 
-RECENT_ROWS_MAX = 4096
-
-
-class Recent:
-    """The rows that one catch-up met: each is asked of the store's thread once.
-
-    One that begins with no rows at all need not ask for a row that it has not put.
-    """
-
-    def __init__(self, get: Callable[[str], Awaitable[Row | None]], *, begins_empty: bool) -> None:
-        self._get = get
-        self._rows: dict[str, Row | None] = {}
-        self._present: set[str] | None = set() if begins_empty else None
-
-    async def get(self, key: str) -> Row | None:
-        """Give a row."""
-        if key in self._rows:
-            return self._rows[key]
-        if self._present is not None and key not in self._present:
-            return None
-        row = await self._get(key)
-        self._keep({key: row})
-        return row
-
-    def put(self, rows: Mapping[str, Row]) -> None:
-        """Take up changed rows."""
-        if self._present is not None:
-            self._present.update(rows)
-        self._keep(rows)
-
-    def _keep(self, rows: Mapping[str, Row | None]) -> None:
-        """Remember rows; at the limit all others are forgotten."""
-        if len(self._rows) + len(rows) > RECENT_ROWS_MAX:
-            self._rows.clear()
-        self._rows.update(rows)
+PASSED_OVER = (DataClass.COMMAND, DataClass.STATE)
+"""What no projection is given: retention trims it, and rows must not depend on how far it went."""
 
 
 class Change:
-    """The rows as one batch of records leaves them; nothing is seen of it before it is whole."""
+    """The rows as the records so far leave them."""
 
-    def __init__(self, get: Callable[[str], Awaitable[Row | None]]) -> None:
-        self._get = get
+    def __init__(self, *sources: Get) -> None:
+        """`sources` give the rows as they were before; the first that has one counts."""
+        self._sources = sources
         self.rows: dict[str, Row] = {}
 
-    async def get(self, key: str) -> Row | None:
+    def get(self, key: str) -> Row | None:
         """See `Rows`."""
-        return self.rows[key] if key in self.rows else await self._get(key)
+        if key in self.rows:
+            return self.rows[key]
+        for source in self._sources:
+            row = source(key)
+            if row is not None:
+                return row
+        return None
 
     def put(self, key: str, row: Row) -> None:
         """See `Rows`."""
         self.rows[key] = row
+
+
+class Rules:
+    """All projections, by the types of the events that they take."""
+
+    def __init__(self, projections: Iterable[Projection]) -> None:
+        self.versions: dict[str, int] = {}
+        """Of each projection, by its name."""
+        self._taking: dict[str, list[Projection]] = {}
+        for projection in projections:
+            self.versions[projection.name] = projection.version
+            for event_type in projection.takes:
+                self._taking.setdefault(event_type.type, []).append(projection)
+
+    def apply(self, change: Change, batch: Sequence[StoredRecord]) -> None:
+        """Take up records, in order."""
+        for stored in batch:
+            if stored.data_class in PASSED_OVER:
+                continue
+            record = decode_record(stored.seq, stored.data_class, stored.body)
+            taking = self._taking.get(record.type)
+            event = record.event if taking else None
+            if taking and event is not None:
+                for projection in taking:
+                    projection.apply(change, record, event)

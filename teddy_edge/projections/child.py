@@ -16,9 +16,11 @@ from teddy_edge.events import (
     Record,
     SafetyViolationReported,
 )
-from teddy_edge.projections.rows import Rows, append_item
+from teddy_edge.projections.rows import EventTypes, Rows, append_item
 
 SEVERITIES = ("low", "medium", "high", "critical")
+AGE_GROUPS = ((3, "toddler"), (5, "preschool"), (12, "school"))
+"""Up to which age (in years)."""
 CHILDREN = "children"
 """The list of all children's ids."""
 
@@ -34,7 +36,7 @@ def children_of(parent_id: str) -> str:
 
 
 class ChildReadModel(BaseModel):
-    """One child, as a parent may read it."""
+    """One child, as a parent may read it. Talk counts as far back as the log holds it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,8 +72,10 @@ class ChildReadModel(BaseModel):
     @property
     def age_group(self) -> str:
         """What stories fit: toddler to 3, preschool to 5, school to 12, teen."""
-        limits = ((3, "toddler"), (5, "preschool"), (12, "school"))
-        return next((group for limit, group in limits if self.age <= limit), "teen")
+        for limit, group in AGE_GROUPS:
+            if self.age <= limit:
+                return group
+        return "teen"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -85,23 +89,27 @@ class ChildProjection:
 
     name = "child"
     version = 2
+    takes: EventTypes = (
+        ChildDeactivated,
+        ChildProfileUpdated,
+        ChildRegistered,
+        ConversationStarted,
+        ConversationTurnRecorded,
+        SafetyViolationReported,
+    )
 
-    async def apply(self, rows: Rows, record: Record) -> None:
+    def apply(self, rows: Rows, record: Record, event: Any) -> None:
         """See `Projection`."""
-        event = record.event
         if isinstance(event, ChildRegistered):
-            await self._register(rows, record, event)
+            self._register(rows, record, event)
             return
-        row = await rows.get(key(record.data.get("child_id", "")))
-        if row is None:
-            return
-        model = ChildReadModel(**row)
-        changes = self._changes(model, event, rfc3339(record.wall_ns))
-        if changes:
-            changed = model.model_copy(update={**changes, "seq": record.seq})
-            rows.put(key(model.id), changed.model_dump())
+        row = rows.get(key(event.child_id))
+        if row is not None:
+            changes = self._changes(ChildReadModel(**row), event, rfc3339(record.wall_ns))
+            changed = ChildReadModel(**{**row, **changes, "seq": record.seq})
+            rows.put(key(event.child_id), changed.model_dump())
 
-    async def _register(self, rows: Rows, record: Record, event: ChildRegistered) -> None:
+    def _register(self, rows: Rows, record: Record, event: ChildRegistered) -> None:
         model = ChildReadModel(
             id=event.child_id,
             parent_id=event.parent_id,
@@ -114,8 +122,8 @@ class ChildProjection:
             seq=record.seq,
         )
         rows.put(key(event.child_id), model.model_dump())
-        await append_item(rows, CHILDREN, event.child_id)
-        await append_item(rows, children_of(event.parent_id), event.child_id)
+        append_item(rows, CHILDREN, event.child_id)
+        append_item(rows, children_of(event.parent_id), event.child_id)
 
     def _changes(self, model: ChildReadModel, event: object, at: str) -> dict[str, Any]:
         match event:

@@ -13,7 +13,7 @@ from teddy_edge.events import (
     ConversationTurnRecorded,
     Record,
 )
-from teddy_edge.projections.rows import Rows, append_item
+from teddy_edge.projections.rows import EventTypes, Rows, append_item
 
 TOPICS_MAX = 50
 """Topics that a row counts one by one; the rest counts as `OTHER`."""
@@ -72,10 +72,14 @@ class ConversationProjection:
 
     name = "conversation"
     version = 1
+    takes: EventTypes = (
+        ConversationStarted,
+        ConversationTurnRecorded,
+        ConversationEnded,
+    )
 
-    async def apply(self, rows: Rows, record: Record) -> None:
+    def apply(self, rows: Rows, record: Record, event: Any) -> None:
         """See `Projection`."""
-        event = record.event
         if isinstance(event, ConversationStarted):
             model = ConversationSummaryReadModel(
                 id=event.conversation_id,
@@ -85,19 +89,19 @@ class ConversationProjection:
                 seq=record.seq,
             )
             rows.put(key(event.conversation_id), model.model_dump())
-            await append_item(rows, conversations_of(event.child_id), event.conversation_id)
-        elif isinstance(event, ConversationTurnRecorded | ConversationEnded):
-            row = await rows.get(key(event.conversation_id))
-            if row is not None:
-                model = ConversationSummaryReadModel(**row)
-                changes = {**self._changes(model, record), "seq": record.seq}
-                rows.put(key(model.id), model.model_copy(update=changes).model_dump())
+            append_item(rows, conversations_of(event.child_id), event.conversation_id)
+            return
+        row = rows.get(key(event.conversation_id))
+        if row is not None:
+            changes = self._changes(ConversationSummaryReadModel(**row), record, event)
+            changed = ConversationSummaryReadModel(**{**row, **changes, "seq": record.seq})
+            rows.put(key(event.conversation_id), changed.model_dump())
 
-    def _changes(self, model: ConversationSummaryReadModel, record: Record) -> dict[str, Any]:
-        event = record.event
+    def _changes(
+        self, model: ConversationSummaryReadModel, record: Record, event: Any
+    ) -> dict[str, Any]:
         if isinstance(event, ConversationEnded):
             return {"ended_at": rfc3339(record.wall_ns), "summary": event.summary}
-        assert isinstance(event, ConversationTurnRecorded)
         changes: dict[str, Any] = {
             "turn_count": model.turn_count + 1,
             "duration_s": round(model.duration_s + event.duration_s, 3),

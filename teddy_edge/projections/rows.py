@@ -1,4 +1,4 @@
-"""What a projection sees while it takes up a record: rows to read, rows to put.
+"""What a projection sees while it takes up an event: rows to read, rows to put.
 
 A long list (a child's violations, a parent's children) is a row that counts and as many rows of
 `ITEMS_PER_PAGE` items as it needs: no row grows without end, and an append rewrites one page.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from teddy_edge.events import Record
+from teddy_edge.events import Event, Record
 
 Row = dict[str, Any]
+EventTypes = tuple[type[Event], ...]
 ITEMS_PER_PAGE = 10
 """So many of the longest items (a violation with its details) fit one row."""
 
@@ -19,7 +20,7 @@ ITEMS_PER_PAGE = 10
 class Rows(Protocol):
     """The rows as of the record before, and what this one changes."""
 
-    async def get(self, key: str) -> Row | None:
+    def get(self, key: str) -> Row | None:
         """Give a row."""
 
     def put(self, key: str, row: Row) -> None:
@@ -27,24 +28,26 @@ class Rows(Protocol):
 
 
 class Projection(Protocol):
-    """A rule that makes rows of records, and of nothing else: no clock, no chance.
+    """A rule that makes rows of events, and of nothing else: no clock, no chance, no waiting.
 
     A change of `version` makes all read models be built anew at the next start.
     """
 
     name: str
     version: int
+    takes: EventTypes
+    """The events that it is given, none of a newer version; see `change.PASSED_OVER`."""
 
-    async def apply(self, rows: Rows, record: Record) -> None:
-        """Take up a record."""
+    def apply(self, rows: Rows, record: Record, event: Any) -> None:
+        """Take up an event, and the record that it stands in."""
 
 
-async def append_item(rows: Rows, name: str, item: Any) -> int:
+def append_item(rows: Rows, name: str, item: Any) -> int:
     """Put an item at the end of a list; gives how many it has now."""
-    count = await item_count(rows.get, name)
+    count: int = (rows.get(name) or {"count": 0})["count"]
     page = _page_key(name, count)
-    items = (await rows.get(page) or {"items": []})["items"]
-    rows.put(page, {"items": [*items, item]})
+    held = rows.get(page) if count % ITEMS_PER_PAGE else None
+    rows.put(page, {"items": [*(held or {"items": []})["items"], item]})
     rows.put(name, {"count": count + 1})
     return count + 1
 

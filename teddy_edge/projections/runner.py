@@ -1,4 +1,4 @@
-"""Feeds the log to the projections, keeps the changed rows at hand, writes them once per window."""
+"""Keeps one edition of the rows in use: it follows the log, is mended, rebuilt and replaced."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from teddy_edge.clock import NS_PER_S, Clock
 from teddy_edge.errors import ReadModelError
-from teddy_edge.eventlog import EventLog, StoredRecord
-from teddy_edge.events import decode_record
-from teddy_edge.projections.change import Change, Recent
+from teddy_edge.eventlog import EventLog
+from teddy_edge.projections.change import Rules
+from teddy_edge.projections.edition import Edition
+from teddy_edge.projections.history import History
+from teddy_edge.projections.row_store import RowsInMemory, RowStore
 from teddy_edge.projections.rows import Projection, Row
-from teddy_edge.projections.store import RowsInMemory, RowStore
 from teddy_edge.settings import ProjectionSettings
 
 logger = logging.getLogger("teddy_edge.projections")
 
-READ_BYTES_MAX = 1024 * 1024
-REDUCED = "the read models were built after retention: what is older is with the cloud alone"
+MENDING = "the read models are being built anew"
 FAULTS_MAX = 2
-"""Faults of the store after which the rows stay in memory until the next start."""
+"""Faults of the card, less than `renewal_interval_s` apart, after which the rows stay in memory."""
 
 
 class ChildProjectionManager:
-    """Runs every projection over the log; `position` is the last sequence number included."""
+    """Runs every projection over the log, and gives their rows."""
 
     def __init__(
         self,
@@ -36,39 +37,42 @@ class ChildProjectionManager:
         clock: Clock,
     ) -> None:
         self._log = log
-        self._store = store
-        self._projections = projections
+        self._card = store
+        self._rules = Rules(projections)
         self._settings = settings
         self._clock = clock
-        self._unwritten: dict[str, Row] = {}
-        self._written_position = 0
+        self._history = History(log)
+        self._edition = self._edition_in(store)
         self._behind_since_ns: int | None = None
         self._listeners: list[Callable[[set[str]], None]] = []
         self._catching_up = asyncio.Lock()
-        self._writing = asyncio.Lock()
         self._rebuilding = asyncio.Lock()
         self._mending: asyncio.Task[None] | None = None
+        self._is_mending = False
         self._faults = 0
-        self._is_whole = True
-        self.position = 0
-        self.lacking: str | None = None
-        """Why the rows may be fewer than the log's records make; None where they are not."""
+        self._last_fault_ns = clock.monotonic_ns()
+
+    @property
+    def position(self) -> int:
+        """The last sequence number that the rows include."""
+        return self._edition.position
 
     async def open(self) -> None:
         """Open the rows, or build them anew where they are damaged, foreign or of another log."""
         try:
-            await self._store.open()
-            at = await self._store.position()
-            has_rows = bool(at or await self._store.keys())
+            await self._card.open()
+            at = await self._card.position()
+            has_rows = bool(at or await self._card.keys())
         except ReadModelError as error:
             await self._start_afresh(error.what)
             at, has_rows = {}, False
-        if has_rows and not self._continues(at):
+        if self._continues(at):
+            self._edition = self._edition_in(self._card, at["made_of"], at["seq"])
+        elif has_rows:
             await self._start_afresh("they are of another log, or of another version")
-            at = {}
-        self._is_whole = bool(at.get("whole", self._log.whole_from_seq <= 1))
-        self.position = self._written_position = int(at.get("seq", 0))
-        await self._catch_up(write=True)
+        await self._catch_up()
+        await self.write()
+        await self._history.look()
 
     def listen(self, listener: Callable[[set[str]], None]) -> None:
         """Have the keys of changed rows told, after each batch, on the event loop."""
@@ -76,28 +80,31 @@ class ChildProjectionManager:
 
     async def get(self, key: str) -> Row | None:
         """Give a row as of `position`, or later. A fault of the store is mended on the way."""
-        store = self._store
-        try:
-            return await self._get(key)
-        except ReadModelError as error:
-            await self._mend(store, error)
-            return await self._get(key)
+        while True:
+            edition = self._edition
+            try:
+                return await edition.get(key)
+            except ReadModelError as error:
+                await self._mend(edition, error)
 
-    async def _get(self, key: str) -> Row | None:
-        if key in self._unwritten:
-            return self._unwritten[key]
-        return await self._store.get(key)
+    async def get_settled(self, key: str) -> Row | None:
+        """Give a row, but not while a mend goes on: it could be missing then, and come back."""
+        while True:
+            if self._mending is not None:
+                await asyncio.shield(self._mending)
+            edition = self._edition
+            row = await self.get(key)
+            if edition is self._edition and not self._is_mending:
+                return row
 
     async def keys(self, prefix: str) -> list[str]:
         """Give the keys of all rows that begin so, sorted."""
-        store = self._store
-        unwritten = set(self._unwritten)
-        try:
-            present = unwritten.union(await self._store.keys())
-        except ReadModelError as error:
-            await self._mend(store, error)
-            return await self.keys(prefix)
-        return sorted(key for key in present if key.startswith(prefix))
+        while True:
+            edition = self._edition
+            try:
+                return sorted(key for key in await edition.keys() if key.startswith(prefix))
+            except ReadModelError as error:
+                await self._mend(edition, error)
 
     def age_s(self) -> float:
         """How long the oldest record that the rows don't include yet has waited; 0 if none."""
@@ -105,10 +112,19 @@ class ChildProjectionManager:
             return 0.0
         return (self._clock.monotonic_ns() - self._behind_since_ns) / NS_PER_S
 
+    def lost(self) -> str | None:
+        """Why the rows may lack what never leaves a whole log; None where they do not."""
+        return MENDING if self._is_mending else self._history.lost()
+
+    def lacking(self, since: datetime | None = None) -> str | None:
+        """Why the rows may lack something from a moment on, or (None) ever; None if they do not."""
+        return self.lost() or self._history.removed(since)
+
     async def include(self, seq: int) -> None:
         """Return once the rows include a sequence number that is already in the log."""
         while self.position < seq:
             await self._catch_up()
+        await self._history.look()
 
     async def run(self) -> None:
         """Follow the log for ever."""
@@ -120,11 +136,27 @@ class ChildProjectionManager:
         """Write what changed, once in `write_window_s`, for ever."""
         while True:
             await asyncio.sleep(self._settings.write_window_s)
-            store = self._store
-            try:
-                await self._write()
-            except ReadModelError as error:
-                await self._mend(store, error)
+            await self.write()
+
+    def is_outdated(self) -> bool:
+        """Whether something left the log since the rows were made, or they are not on the card."""
+        edition = self._edition
+        return edition.made_of != self._history.mark() or edition.store is not self._card
+
+    async def renew(self) -> None:
+        """Build all rows anew where they are outdated, once an interval, for ever.
+
+        That is soon enough: what the rows hold beyond the log is true, and no answer calls itself
+        complete for it.
+        """
+        while True:
+            if self.is_outdated():
+                try:
+                    await self.rebuild()
+                    logger.info("the read models are renewed", extra=self._history.mark())
+                except ReadModelError as error:
+                    logger.warning("read models are not renewed", extra={"reason": error.what})
+            await asyncio.sleep(self._settings.renewal_interval_s)
 
     async def rebuild(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Build all rows anew beside the ones in use, and take them into use when they are ready.
@@ -132,167 +164,148 @@ class ChildProjectionManager:
         `progress` hears how far it is and how far it goes, in sequence numbers. Raises
         `ReadModelError` where the new rows cannot be written; those in use then stay in use.
         """
-        fresh = ChildProjectionManager(
-            self._log, self._store.sibling(), self._projections, self._settings, self._clock
-        )
-        fresh._is_whole = self._log.whole_from_seq <= 1
-        fresh.listen(lambda _: progress(fresh.position, self._log.last_seq) if progress else None)
+
+        def tell(_: set[str]) -> None:
+            if progress is not None:
+                progress(fresh.position, self._log.last_seq)
+
         async with self._rebuilding, contextlib.AsyncExitStack() as giving_up:
-            giving_up.push_async_callback(fresh._store.close)
-            await fresh._store.discard()
-            await fresh._follow(write=True)
-            async with self._catching_up, self._writing:
-                await fresh._follow(write=True)
+            fresh = self._edition_in(self._card.sibling())
+            giving_up.push_async_callback(fresh.store.close)
+            await fresh.store.discard()
+            await fresh.follow(tell)
+            async with self._catching_up:
+                await fresh.follow(tell)
+                await fresh.write()
                 giving_up.pop_all()
-                await fresh._store.close()
-                changed = {*self._unwritten, *await self._readable_keys()}
-                await asyncio.shield(self._take_over(fresh.position))
-                changed.update(await self._store.keys())
-        for listener in self._listeners:
-            listener(changed)
-
-    async def _readable_keys(self) -> list[str]:
-        """Give the keys of rows that are about to be replaced, damaged or not."""
-        try:
-            return await self._store.keys()
-        except ReadModelError as error:
-            logger.warning("damaged read models are replaced", extra={"reason": error.what})
-            return []
-
-    async def _take_over(self, position: int) -> None:
-        """Stand at the new rows' position before they are in place: reads queue up behind them.
-
-        Given up half way, rows of one position would be written under another.
-        """
-        self._unwritten = {}
-        self.position = self._written_position = position
-        self._is_whole = self._log.whole_from_seq <= 1
-        self._say_what_is_lacking()
-        await self._store.replace_with_sibling()
+                await fresh.store.close()
+                changed = await self._readable_keys()
+                await asyncio.shield(self._take_over(fresh))
+                changed |= await self._edition.keys()
+        self._tell(changed)
 
     async def close(self) -> None:
         """Write what changed and close the store; what cannot be written is built anew later."""
         if self._mending is not None:
             await asyncio.wait([self._mending])
         try:
-            await self._write()
+            await self._edition.write()
         except ReadModelError as error:
             logger.warning("read models are not written", extra={"reason": error.what})
         finally:
-            await self._store.close()
+            await self._edition.store.close()
 
-    async def _mend(self, store: RowStore, error: ReadModelError) -> None:
+    def _tell(self, keys: set[str]) -> None:
+        for listener in self._listeners:
+            listener(keys)
+
+    def _edition_in(
+        self, store: RowStore, made_of: Row | None = None, position: int = 0
+    ) -> Edition:
+        made_of = made_of or self._history.mark()
+        return Edition(
+            self._log, store, self._rules, self._settings, self._clock, made_of, position
+        )
+
+    def _continues(self, at: Row) -> bool:
+        """Tell whether rows that stand at a position belong to this log and these rules."""
+        seq, made_of = at.get("seq"), at.get("made_of")
+        if not isinstance(seq, int) or not isinstance(made_of, dict):
+            return False
+        is_position = 0 < seq <= self._log.last_seq
+        return is_position and at == self._edition_in(self._card, made_of, seq).position_row(seq)
+
+    async def _readable_keys(self) -> set[str]:
+        """Give the keys of rows that are about to be replaced, damaged or not."""
+        try:
+            return await self._edition.keys()
+        except ReadModelError as error:
+            logger.warning("damaged read models are replaced", extra={"reason": error.what})
+            return self._edition.unwritten_keys()
+
+    async def _take_over(self, fresh: Edition) -> None:
+        """Stand at the new rows' position before they are in place: reads queue up behind them.
+
+        Given up half way, rows of one position would be written under another.
+        """
+        await self._edition.retire()
+        if self._edition.store is not self._card:
+            self._card = self._card.reopened()
+        self._edition = self._edition_in(self._card, fresh.made_of, fresh.position)
+        await self._card.replace_with_sibling()
+
+    async def _catch_up(self) -> None:
+        """Include what the log holds now, and no more: whoever waits for it has a turn then."""
+        self._note_lag()
+        edition = self._edition
+        try:
+            async with self._catching_up:
+                edition = self._edition
+                await self._follow()
+        except ReadModelError as error:
+            await self._mend(edition, error)
+        self._behind_since_ns = None
+        self._note_lag()
+
+    async def _follow(self) -> None:
+        await self._edition.follow(self._tell)
+        self._is_mending = False
+
+    def _note_lag(self) -> None:
+        """Note since when a record waits to be included."""
+        if self._behind_since_ns is None and self.position < self._log.last_seq:
+            self._behind_since_ns = self._clock.monotonic_ns()
+
+    async def write(self) -> None:
+        """Write what changed; a fault of the store is mended on the way."""
+        edition = self._edition
+        try:
+            await edition.write()
+        except ReadModelError as error:
+            await self._mend(edition, error)
+
+    async def _mend(self, edition: Edition, error: ReadModelError) -> None:
         """Build all rows anew after a fault, unless somebody has done so since.
 
         It is done in a task of its own: whoever met the fault may be cancelled, half a mend must
         not stay.
         """
         if self._mending is None or self._mending.done():
-            self._mending = asyncio.create_task(self._mend_now(store, error.what), name="mend")
+            self._mending = asyncio.create_task(self._mend_now(edition, error.what), name="mend")
         await asyncio.shield(self._mending)
 
-    async def _mend_now(self, store: RowStore, reason: str) -> None:
+    async def _mend_now(self, edition: Edition, reason: str) -> None:
         async with self._catching_up:
-            while store is self._store:
+            while edition is self._edition:
                 await self._start_afresh(reason)
                 try:
-                    await self._follow(write=False)
+                    await self._follow()
                 except ReadModelError as error:
-                    if isinstance(self._store, RowsInMemory):
+                    if isinstance(self._edition.store, RowsInMemory):
                         raise  # the memory has no faults: it is a projection's
-                    store, reason = self._store, error.what
+                    edition, reason = self._edition, error.what
 
     async def _start_afresh(self, reason: str) -> None:
-        """Throw all rows away; a store that had a fault before is given up for the memory."""
+        """Throw all rows away."""
         logger.warning("read models are built anew", extra={"reason": reason})
-        self.lacking = "the read models are being built anew"
-        async with self._writing:
-            self._unwritten = {}
-            self.position = self._written_position = 0
-            self._is_whole = self._log.whole_from_seq <= 1
-            await self._store.close()
-            following = self._next_store()
-            try:
-                await following.discard()
-            except ReadModelError as error:
-                logger.warning("read models stay in memory", extra={"reason": error.what})
-                following = RowsInMemory()
-            self._store = following
+        self._is_mending = True
+        await self._edition.retire()
+        await self._edition.store.close()
+        self._edition = self._edition_in(await self._next_store())
 
-    def _next_store(self) -> RowStore:
-        self._faults += 1
-        return self._store.reopened() if self._faults <= FAULTS_MAX else RowsInMemory()
-
-    def _continues(self, at: Row) -> bool:
-        """Tell whether rows that stand at a position belong to this log and these rules."""
-        seq = at.get("seq")
-        if not isinstance(seq, int) or not 0 < seq <= self._log.last_seq:
-            return False
-        return {**at, "whole": None} == {**self._position_row(seq), "whole": None}
-
-    def _position_row(self, seq: int) -> Row:
-        versions = {projection.name: projection.version for projection in self._projections}
-        return {
-            "seq": seq,
-            "epoch": self._log.epoch.bytes,
-            "versions": versions,
-            "whole": self._is_whole,
-        }
-
-    async def _catch_up(self, *, write: bool = False) -> None:
-        """Include what the log holds now, and no more: whoever waits for it has a turn then."""
-        store = self._store
+    async def _next_store(self) -> RowStore:
+        """Empty the card, or give it up for the memory where it had faults lately."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._last_fault_ns > self._settings.renewal_interval_s * NS_PER_S:
+            self._faults = 0
+        self._faults, self._last_fault_ns = self._faults + 1, now_ns
+        if self._faults > FAULTS_MAX:
+            return RowsInMemory()
+        self._card = self._card.reopened()
         try:
-            async with self._catching_up:
-                store = self._store
-                await self._follow(write=write)
+            await self._card.discard()
         except ReadModelError as error:
-            await self._mend(store, error)
-
-    def _say_what_is_lacking(self) -> None:
-        self.lacking = None if self._is_whole else REDUCED
-
-    async def _follow(self, *, write: bool) -> None:
-        last_seq = self._log.last_seq
-        recent = Recent(self._get, begins_empty=self.position == 0)
-        if self.position < last_seq:
-            self._behind_since_ns = self._clock.monotonic_ns()
-        while self.position < last_seq:
-            batch = await asyncio.to_thread(
-                self._log.read,
-                self.position + 1,
-                self._settings.batch_records_max,
-                READ_BYTES_MAX,
-            )
-            await self._include(batch, last_seq, recent)
-            if write:
-                await self._write()
-        self._behind_since_ns = None
-        self._say_what_is_lacking()
-
-    async def _include(self, batch: Sequence[StoredRecord], last_seq: int, recent: Recent) -> None:
-        """Apply a batch; the rows and the position change together, seen from the event loop.
-
-        An empty batch says that the records up to `last_seq` are lost.
-        """
-        change = Change(recent.get)
-        for stored in batch:
-            record = decode_record(stored.seq, stored.data_class, stored.body)
-            for projection in self._projections:
-                await projection.apply(change, record)
-        self._unwritten.update(change.rows)
-        recent.put(change.rows)
-        self.position = batch[-1].seq if batch else last_seq
-        for listener in self._listeners:
-            listener(set(change.rows))
-
-    async def _write(self) -> None:
-        async with self._writing:
-            position, rows = self.position, dict(self._unwritten)
-            if position == self._written_position:
-                return
-            await self._store.write(rows, self._position_row(position))
-            self._written_position = position
-            for key, row in rows.items():
-                if self._unwritten[key] is row:
-                    del self._unwritten[key]
+            logger.warning("read models stay in memory", extra={"reason": error.what})
+            await self._card.close()
+            return RowsInMemory()
+        return self._card

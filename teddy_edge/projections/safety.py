@@ -7,7 +7,7 @@ behind it: a report lists the violations that it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from teddy_edge.clock import Trust, rfc3339
 from teddy_edge.events import ChildRegistered, Record, SafetyViolationReported
 from teddy_edge.projections.conversation import count_topics
-from teddy_edge.projections.rows import Rows, append_item
+from teddy_edge.projections.rows import EventTypes, Rows, append_item
 
 WEIGHTS = {"low": 1, "medium": 5, "high": 15, "critical": 40}
 RECENT_MAX = 12
@@ -32,9 +32,9 @@ def violations_of(child_id: str) -> str:
     return f"violations/{child_id}"
 
 
-def score(severities: Iterable[str]) -> int:
-    """Score a set of violations, from 100 (none) down to 0."""
-    return max(0, 100 - sum(WEIGHTS[severity] for severity in severities))
+def score(by_severity: Mapping[str, int]) -> int:
+    """Score violations, counted by severity, from 100 (none) down to 0."""
+    return max(0, 100 - sum(WEIGHTS[severity] * count for severity, count in by_severity.items()))
 
 
 class SafetyMetricsReadModel(BaseModel):
@@ -62,7 +62,7 @@ class SafetyMetricsReadModel(BaseModel):
     @property
     def score(self) -> int:
         """The score of all of them (see the module)."""
-        return score(s for s, count in self.by_severity.items() for _ in range(count))
+        return score(self.by_severity)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -79,21 +79,22 @@ class SafetyProjection:
 
     name = "safety"
     version = 1
+    takes: EventTypes = (ChildRegistered, SafetyViolationReported)
 
-    async def apply(self, rows: Rows, record: Record) -> None:
+    def apply(self, rows: Rows, record: Record, event: Any) -> None:
         """See `Projection`."""
-        event = record.event
         if isinstance(event, ChildRegistered):
             model = SafetyMetricsReadModel(child_id=event.child_id, seq=record.seq)
             rows.put(key(event.child_id), model.model_dump())
-        elif isinstance(event, SafetyViolationReported):
-            row = await rows.get(key(event.child_id))
-            if row is None:  # what was known of the child is lost, the violation is not
-                row = {"child_id": event.child_id, "seq": record.seq}
-            violation = _violation(record, event)
-            await append_item(rows, violations_of(event.child_id), violation)
-            changed = _with(SafetyMetricsReadModel(**row), violation)
-            rows.put(key(event.child_id), changed.model_dump())
+            return
+        row = rows.get(key(event.child_id))
+        if row is None:  # what was known of the child is lost, the violation is not
+            row = {"child_id": event.child_id, "seq": record.seq}
+        violation = _violation(record, event)
+        append_item(rows, violations_of(event.child_id), violation)
+        changes = _changes(SafetyMetricsReadModel(**row), violation)
+        changed = SafetyMetricsReadModel(**{**row, **changes})
+        rows.put(key(event.child_id), changed.model_dump())
 
 
 def _violation(record: Record, event: SafetyViolationReported) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _violation(record: Record, event: SafetyViolationReported) -> dict[str, Any]
     }
 
 
-def _with(model: SafetyMetricsReadModel, violation: dict[str, Any]) -> SafetyMetricsReadModel:
+def _changes(model: SafetyMetricsReadModel, violation: dict[str, Any]) -> dict[str, Any]:
     severity = violation["severity"]
     by_severity = {**model.by_severity, severity: model.by_severity.get(severity, 0) + 1}
     changes: dict[str, Any] = {
@@ -122,4 +123,4 @@ def _with(model: SafetyMetricsReadModel, violation: dict[str, Any]) -> SafetyMet
         changes["by_month"] = dict(sorted(by_month.items())[-RECENT_MAX:])
     else:
         changes["undated"] = model.undated + 1
-    return model.model_copy(update=changes)
+    return changes

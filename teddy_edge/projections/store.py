@@ -17,12 +17,13 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import diskcache
 import msgpack
 
 from teddy_edge.errors import ReadModelError
+from teddy_edge.projections.row_store import Get, RowStore
 from teddy_edge.projections.rows import Row
 
 T = TypeVar("T")
@@ -80,90 +81,6 @@ class MsgpackDisk(diskcache.Disk):  # type: ignore[misc]
         return ReadModelError(Path(self._directory), what)
 
 
-class RowStore(Protocol):
-    """Where rows are kept. Each call may raise `ReadModelError`."""
-
-    async def open(self) -> None:
-        """Make ready."""
-
-    async def discard(self) -> None:
-        """Delete all rows and make ready."""
-
-    async def position(self) -> Row:
-        """Give what the last `write` said of its position; empty where nothing was written."""
-
-    async def get(self, key: str) -> Row | None:
-        """Give a row."""
-
-    async def keys(self) -> list[str]:
-        """Give the keys of all rows."""
-
-    async def write(self, rows: Mapping[str, Row], position: Row) -> None:
-        """Write rows and their position, all or none."""
-
-    async def close(self) -> None:
-        """Let go of everything; never fails."""
-
-    def reopened(self) -> RowStore:
-        """Give a new store in the same place, for when this one was closed."""
-
-    def sibling(self) -> RowStore:
-        """Give a store beside this one, for rows that are built anew."""
-
-    async def replace_with_sibling(self) -> None:
-        """Take the rows of the sibling, which must be closed, instead of these."""
-
-
-class RowsInMemory:
-    """Keeps rows while the daemon runs: for a card that keeps none."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
-        self._position: Row = {}
-        self._sibling: RowsInMemory | None = None
-
-    async def open(self) -> None:
-        """See `RowStore`."""
-
-    async def discard(self) -> None:
-        """See `RowStore`."""
-        self._rows, self._position = {}, {}
-
-    async def position(self) -> Row:
-        """See `RowStore`."""
-        return self._position
-
-    async def get(self, key: str) -> Row | None:
-        """See `RowStore`."""
-        return self._rows.get(key)
-
-    async def keys(self) -> list[str]:
-        """See `RowStore`."""
-        return list(self._rows)
-
-    async def write(self, rows: Mapping[str, Row], position: Row) -> None:
-        """See `RowStore`."""
-        self._rows.update(rows)
-        self._position = position
-
-    async def close(self) -> None:
-        """See `RowStore`."""
-
-    def reopened(self) -> RowStore:
-        """See `RowStore`."""
-        return self
-
-    def sibling(self) -> RowStore:
-        """See `RowStore`."""
-        self._sibling = RowsInMemory()
-        return self._sibling
-
-    async def replace_with_sibling(self) -> None:
-        """See `RowStore`."""
-        assert self._sibling is not None
-        self._rows, self._position = self._sibling._rows, self._sibling._position
-
-
 class ReadModelStore:
     """Rows by key, and the position they stand at, written together or not at all."""
 
@@ -172,10 +89,11 @@ class ReadModelStore:
         self._row_bytes_max = row_bytes_max
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-models")
         self._cache: Any = None
+        self._is_closed = False
 
     async def open(self) -> None:
         """Open or create the files, mode 0700. Raises `ReadModelError` where they are not ours."""
-        await self._run(self._open)
+        await self._guarded(self._open)
 
     def reopened(self) -> RowStore:
         """See `RowStore`."""
@@ -187,11 +105,11 @@ class ReadModelStore:
 
     async def replace_with_sibling(self) -> None:
         """Take the rows of the sibling, which must be closed, instead of these."""
-        await self._run(self._replace_with_sibling)
+        await self._guarded(self._replace_with_sibling)
 
     async def discard(self) -> None:
         """Delete all rows and start afresh."""
-        await self._run(self._discard)
+        await self._guarded(self._discard)
 
     async def position(self) -> Row:
         """Give what the last `write` said of its position; empty where nothing was written."""
@@ -199,27 +117,37 @@ class ReadModelStore:
 
     async def get(self, key: str) -> Row | None:
         """Give a row."""
-        return await self._run(self._get, key)
+        return await self._guarded(self._get, key)
+
+    async def run(self, work: Callable[[Get], T]) -> T:
+        """See `RowStore`. What `work` itself raises is passed on as it is."""
+        return await self._in_thread(work, functools.partial(self._guard, self._get))
 
     async def keys(self) -> list[str]:
         """Give the keys of all rows."""
-        return await self._run(self._keys)
+        return await self._guarded(self._keys)
 
     async def write(self, rows: Mapping[str, Row], position: Row) -> None:
         """Write rows and their position in one transaction."""
-        await self._run(self._write, rows, position)
+        await self._guarded(self._write, rows, position)
 
     async def close(self) -> None:
         """Close the files and end the thread."""
         try:
-            await self._run(self._close)
+            await self._guarded(self._close)
         except ReadModelError as error:
             logger.warning("read models are not closed", extra={"reason": error.what})
+        self._is_closed = True
         self._thread.shutdown(wait=False)
 
-    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
-        guarded = functools.partial(self._guard, work, *arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+    async def _guarded(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await self._in_thread(self._guard, work, *arguments)
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        if self._is_closed:
+            raise ReadModelError(self._directory, "they are closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, work, *arguments)
 
     def _guard(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -237,8 +165,6 @@ class ReadModelStore:
         self._cache = diskcache.Cache(
             str(self._directory), timeout=10, disk=MsgpackDisk, **SETTINGS
         )
-        for key in self._keys():
-            self._get(key)
 
     def _refuse_foreign(self) -> None:
         uri = f"{(self._directory / DATABASE).absolute().as_uri()}?mode=ro"

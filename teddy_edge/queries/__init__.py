@@ -9,6 +9,7 @@ is whole (P6).
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from teddy_edge.clock import Clock
@@ -43,9 +44,12 @@ def register_queries(
     settings: QuerySettings,
     clock: Clock,
     health: Callable[[], dict[str, Any]],
-    incomplete_because: Callable[[], str | None],
+    lacking: Callable[[datetime], str | None],
 ) -> None:
-    """Give the bus every query that this bear knows."""
+    """Give the bus every query that this bear knows.
+
+    `lacking` says what the read models may be missing from a moment on.
+    """
     for handler in (
         GetBearStateHandler(),
         GetHealthHandler(health),
@@ -53,9 +57,7 @@ def register_queries(
         GetChildrenByParentHandler(policy, settings.parent_children_ttl_s),
         SearchChildrenHandler(policy, settings.parent_children_ttl_s),
         GetConversationsHandler(policy, settings.parent_children_ttl_s),
-        GetChildSafetyReportHandler(
-            policy, settings.safety_report_ttl_s, clock, incomplete_because
-        ),
+        GetChildSafetyReportHandler(policy, settings.safety_report_ttl_s, clock, lacking),
         GetChildAnalyticsHandler(policy, settings.analytics_ttl_s, clock),
     ):
         bus.register(handler)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -53,20 +54,28 @@ class QueryHandler(Protocol):
         """Whether its rate is limited for each actor."""
 
     async def answer(self, query: Any, actor: Actor, read: Read) -> dict[str, Any]:
-        """Give the answer's data, which JSON can hold, or raise `QueryRejected`."""
+        """Give the answer's data, which JSON can hold, or raise `QueryRejected`.
+
+        Data with a `period` (see `Period.as_data`) is about no time before it: the answer is
+        complete where nothing of that time is missing.
+        """
 
 
 class ReadModels(Protocol):
     """What the bus asks of the read models."""
 
-    position: int
-    lacking: str | None
+    @property
+    def position(self) -> int:
+        """The last sequence number that they include."""
 
     async def get(self, key: str) -> Row | None:
         """Give a row."""
 
     def age_s(self) -> float:
         """How long the oldest record that is not included has waited."""
+
+    def lacking(self, since: datetime | None = None) -> str | None:
+        """Why something may be missing from a moment on, or (None) ever; None if it is not."""
 
     async def include(self, seq: int) -> None:
         """Return once a sequence number is included."""
@@ -82,15 +91,13 @@ class QueryBus:
         self,
         read_models: ReadModels,
         last_seq: Callable[[], int],
-        incomplete_because: Callable[[], str | None],
         policy: SenderPolicy,
         settings: QuerySettings,
         clock: Clock,
     ) -> None:
-        """`last_seq` is the log's; `incomplete_because` says what history lacks, if any."""
+        """`last_seq` is the log's."""
         self._read_models = read_models
         self._last_seq = last_seq
-        self._incomplete_because = incomplete_because
         self._policy = policy
         self._settings = settings
         self._clock = clock
@@ -201,7 +208,7 @@ class QueryBus:
         data: dict[str, Any] | None = None,
         error: ErrorDetail | None = None,
     ) -> Answer:
-        lacking = self._read_models.lacking or self._incomplete_because()
+        lacking = self._read_models.lacking(_begin_of(data or {}))
         return Answer(
             query_id=envelope.id,
             name=envelope.name,
@@ -213,3 +220,9 @@ class QueryBus:
             incomplete_because=lacking,
             correlation_id=envelope.correlation_id,
         )
+
+
+def _begin_of(data: dict[str, Any]) -> datetime | None:
+    """Tell from when on an answer is about; None for one that is about all times."""
+    period = data.get("period")
+    return None if period is None else datetime.fromisoformat(period["from"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -54,13 +55,13 @@ class GetChildSafetyReportHandler:
         policy: QueryPolicy,
         ttl_s: float,
         clock: Clock,
-        incomplete_because: Callable[[], str | None],
+        lacking: Callable[[datetime], str | None],
     ) -> None:
-        """`incomplete_because` says what history lacks that no record tells the time of, if any."""
+        """`lacking` says what the read models may be missing from a moment on."""
         self._policy = policy
         self.ttl_s = ttl_s
         self._clock = clock
-        self._incomplete_because = incomplete_because
+        self._lacking = lacking
 
     async def answer(self, query: GetChildSafetyReport, actor: Actor, read: Read) -> dict[str, Any]:
         """Give the report."""
@@ -69,18 +70,19 @@ class GetChildSafetyReportHandler:
         violations = await _violations(read, query.child_id, period)
         losses = await losses_within(read, period)
         has_recorded = await _has_recorded(read, query.child_id, period.days())
-        is_unsure = bool(losses) or self._incomplete_because() is not None
+        is_unsure = bool(losses) or self._lacking(period.start) is not None
         if not has_recorded:
             is_unsure |= await _has_recorded(read, query.child_id, [UNDATED])
         has_any = has_recorded or bool(violations)
-        points = score(violation["severity"] for violation in violations)
+        by_severity = Counter(violation["severity"] for violation in violations)
+        points = score(by_severity)
         if not self._policy.sees_words(actor, child):
             violations = [without_words(violation) for violation in violations]
         return {
             "child_id": query.child_id,
             "period": period.as_data(),
             "violation_count": len(violations),
-            "by_severity": dict(Counter(v["severity"] for v in violations)),
+            "by_severity": dict(by_severity),
             "by_type": dict(Counter(v["violation_type"] for v in violations)),
             "violations": violations[-LISTED_MAX:],
             "score": points if has_any else None,

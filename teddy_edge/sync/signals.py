@@ -106,6 +106,9 @@ class ReadModelState(Signal):
     """The last event that it includes."""
     published_at: str
     clock_trust: Trust
+    complete: bool
+    """False where a part of the history behind it is missing."""
+    incomplete_because: str | None
     data: dict[str, Any]
 
 

@@ -1,4 +1,9 @@
-"""Keeps the retained read models current, so that the parents' app sees the truth at once."""
+"""Keeps the retained read models current, so that the parents' app sees the truth at once.
+
+What is retained is JSON: the row as `data`, the last event that it includes as `seq`, when and by
+what clock it was published, whether the history behind it is `complete`, and if not why
+(`incomplete_because`). A deactivated child's topics are cleared.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,8 @@ from teddy_edge.topics import Topics
 
 logger = logging.getLogger("teddy_edge.sync")
 
-PUBLISHED = ("bear/", "child/", "safety/")
+SAFETY = "safety/"
+PUBLISHED = ("bear/", "child/", SAFETY)
 """The models that the parents' app sees; pages of lists and single conversations are asked for."""
 
 
@@ -69,15 +75,20 @@ class StatePublisher:
 
     async def _payload(self, key: str) -> bytes:
         """Say the row and how current it is; nothing, which clears it, for a deactivated child."""
+        child = await self._read_models.get_settled(f"child/{key.partition('/')[2]}")
         position = self._read_models.position
-        row = await self._read_models.get(key)
-        child = await self._read_models.get(f"child/{key.partition('/')[2]}")
+        row = await self._read_models.get_settled(key)
         if row is None or (child is not None and not child["is_active"]):
             return b""
+        # What safety is made of never leaves a whole log.
+        is_safety = key.startswith(SAFETY)
+        lacking = self._read_models.lost() if is_safety else self._read_models.lacking()
         state = {
             "seq": position,
             "published_at": rfc3339(self._clock.wall_ns()),
             "clock_trust": self._clock.trust().value,
+            "complete": lacking is None,
+            "incomplete_because": lacking,
             "data": row,
         }
         return json.dumps(state, ensure_ascii=False).encode()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
 from teddy_edge.clock import Trust
 from teddy_edge.eventlog import EventLog
-from teddy_edge.messages import Origin, Result
+from teddy_edge.messages import CommandEnvelope, Origin, Result
+from teddy_edge.testing import FakeClock
 from tests.commands.box import EMMA, Box
 
 NAME, WORDS = "Canary Zwitscherfink", "canary words about the hidden treehouse"
@@ -53,11 +54,23 @@ steps = st.one_of(
 histories = st.lists(steps, max_size=40)
 
 
+class Commanded(Protocol):
+    """What takes commands."""
+
+    clock: FakeClock
+
+    def envelope(self, name: str, data: dict[str, Any]) -> CommandEnvelope:
+        """Put a command into an envelope, as of now."""
+
+    async def send(self, envelope: CommandEnvelope, origin: Origin) -> Result:
+        """Bring a command to its end."""
+
+
 @dataclass
 class Player:
     """Brings the steps of a history to the bus."""
 
-    box: Box
+    box: Commanded
     results: list[Result] = field(default_factory=list)
     children: list[str] = field(default_factory=lambda: ["nobody"])
     talks: list[str] = field(default_factory=lambda: ["nothing"])

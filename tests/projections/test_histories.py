@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from teddy_edge.eventlog import EventLog, StoredRecord
+from teddy_edge.eventlog import EventLog, RecoveryReport, StoredRecord
 from teddy_edge.events import ButtonPressed, Cause, encode_event
-from teddy_edge.projections import ChildProjectionManager, ReadModelStore, change
+from teddy_edge.projections import ChildProjectionManager, ReadModelStore
 from teddy_edge.testing import FakeClock
 from tests.commands.box import open_box
 from tests.projections.histories import Player, fill, histories
@@ -45,7 +45,7 @@ async def play_and_crash(root: Path, steps: Steps, crash_at: int, write_at: int)
                 await player.play(step)
                 await read_models.include(box.log.last_seq)
                 if number == write_at:
-                    await read_models._write()
+                    await read_models.write()
             assert await packed(read_models) == await anew(box.log, root / "anew-1")
         async with open_read_models(box.log, root / "rows") as read_models:
             assert await packed(read_models) == await anew(box.log, root / "anew-2")
@@ -73,7 +73,7 @@ async def test_a_rebuild_goes_on_beside_commands_and_always_gives_the_rows(tmp_p
         open_box(tmp_path / "log") as box,
         open_read_models(box.log, tmp_path / "rows") as read_models,
     ):
-        player = await fill(box.log, box, 60)
+        player = await fill(box.log, box, 200)
         key = f"child/{player.children[1]}"
         heard: list[tuple[int, int]] = []
         seen: list[int] = []
@@ -89,7 +89,7 @@ async def test_a_rebuild_goes_on_beside_commands_and_always_gives_the_rows(tmp_p
         await rebuilding
         await read_models.include(box.log.last_seq)
         assert await packed(read_models) == await anew(box.log, tmp_path / "anew")
-        assert seen == list(range(61, 61 + len(seen)))
+        assert seen == list(range(201, 201 + len(seen)))
         assert len(seen) > 3
         assert heard == sorted(heard)
         assert heard[0][0] < heard[-1][0] <= heard[-1][1]
@@ -102,11 +102,11 @@ async def test_a_rebuild_restores_a_row_that_was_tampered_with_and_says_so(tmp_p
     ):
         player = await fill(box.log, box, 2)
         await read_models.include(box.log.last_seq)
-        await read_models._write()
+        await read_models.write()
         true = await packed(read_models)
         key = f"safety/{player.children[1]}"
-        at = await read_models._store.position()
-        await read_models._store.write({key: {"score": 100}, "child/forged": {}}, at)
+        at = await read_models._card.position()
+        await read_models._card.write({key: {"score": 100}, "child/forged": {}}, at)
         heard: set[str] = set()
         read_models.listen(heard.update)
         assert await packed(read_models) != true
@@ -151,6 +151,7 @@ async def test_rows_go_on_beyond_numbers_that_are_lost_at_the_end_of_the_log(
 class EndlessLog:
     """Has one more record whenever it is read."""
 
+    report = RecoveryReport()
     whole_from_seq = 1
     epoch = UUID(int=1)
     last_seq = 10
@@ -174,13 +175,15 @@ async def test_whoever_waits_for_a_number_does_not_wait_for_what_comes_after(
 
 @pytest.mark.parametrize("rows_max", [1, 5])
 async def test_a_catch_up_that_forgets_rows_gives_the_same_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_max: int
+    tmp_path: Path, rows_max: int
 ) -> None:
     async with open_box(tmp_path / "log") as box:
         await fill(box.log, box, 15)
         expected = await anew(box.log, tmp_path / "anew-1")
-        monkeypatch.setattr(change, "RECENT_ROWS_MAX", rows_max)
-        assert await anew(box.log, tmp_path / "anew-2") == expected
+        async with open_read_models(
+            box.log, tmp_path / "anew-2", held_rows_max=rows_max
+        ) as read_models:
+            assert await packed(read_models) == expected
 
 
 @pytest.mark.parametrize(

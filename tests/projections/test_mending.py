@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from teddy_edge.eventlog import EventLog
 from teddy_edge.projections import ChildProjectionManager
-from teddy_edge.projections.runner import REDUCED
+from teddy_edge.projections.runner import FAULTS_MAX
+from teddy_edge.testing import FakeClock
 from tests.commands.box import Box, open_box
-from tests.projections.test_runner import open_read_models, press, rows
+from tests.projections.test_runner import SETTINGS, open_read_models, press, rows
 
 
 async def written(box: Box, read_models: ChildProjectionManager) -> str:
@@ -20,12 +20,8 @@ async def written(box: Box, read_models: ChildProjectionManager) -> str:
     result = await box.send(box.envelope())
     await press(box)
     await read_models.include(box.log.last_seq)
-    await read_models._write()
+    await read_models.write()
     return f"child/{result.data['child_id']}"
-
-
-def lacking_of(read_models: ChildProjectionManager) -> str | None:
-    return read_models.lacking
 
 
 def spoil(directory: Path, statement: str, *values: object) -> None:
@@ -51,7 +47,7 @@ async def test_a_mend_whose_asker_goes_away_is_brought_to_its_end(
         await asyncio.gather(asking, return_exceptions=True)
         await read_models.include(box.log.last_seq)
         assert await rows(read_models) == before
-        assert read_models.lacking is None
+        assert read_models.lacking() is None
 
 
 async def test_a_damaged_key_is_mended_by_whoever_lists_the_rows(tmp_path: Path) -> None:
@@ -77,19 +73,45 @@ async def test_a_rebuild_does_not_depend_on_what_it_replaces(tmp_path: Path) -> 
         assert await rows(read_models) == before
 
 
-async def test_rows_built_after_retention_say_that_older_ones_are_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def spoil_and_mend(read_models: ChildProjectionManager, directory: Path, key: str) -> None:
+    await read_models.write()
+    spoil(directory, "UPDATE Cache SET value = x'c1' WHERE key = ?", key)
+    assert await read_models.get(key) is not None
+    await read_models.write()
+
+
+async def test_after_many_faults_the_rows_stay_in_memory_until_they_are_renewed(
+    tmp_path: Path,
 ) -> None:
-    async with open_box(tmp_path / "log") as box:
-        async with open_read_models(box.log, tmp_path / "rows") as read_models:
-            await written(box, read_models)
-            monkeypatch.setattr(EventLog, "whole_from_seq", 2)
-            await press(box)
-            await read_models.include(box.log.last_seq)
-            assert lacking_of(read_models) is None, "these rows were made while all was there"
-        async with open_read_models(box.log, tmp_path / "rows") as read_models:
-            assert lacking_of(read_models) is None
-            await read_models.rebuild()
-            assert lacking_of(read_models) == REDUCED
-        async with open_read_models(box.log, tmp_path / "rows") as read_models:
-            assert lacking_of(read_models) == REDUCED
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        key = await written(box, read_models)
+        before = await rows(read_models)
+        for _ in range(FAULTS_MAX):
+            await spoil_and_mend(read_models, tmp_path / "rows", key)
+            assert not read_models.is_outdated()
+        await spoil_and_mend(read_models, tmp_path / "rows", key)
+        assert read_models.is_outdated()
+        assert await rows(read_models) == before
+        await read_models.rebuild()
+        assert not read_models.is_outdated()
+        await press(box)
+        await read_models.include(box.log.last_seq)
+        before = await rows(read_models)
+    async with open_read_models(box.log, tmp_path / "rows") as read_models:
+        assert await rows(read_models) == before
+
+
+async def test_faults_that_lie_far_apart_are_forgotten(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows", clock=clock) as read_models,
+    ):
+        key = await written(box, read_models)
+        for _ in range(2 * FAULTS_MAX):
+            clock.advance(SETTINGS.renewal_interval_s + 1)
+            await spoil_and_mend(read_models, tmp_path / "rows", key)
+            assert not read_models.is_outdated()

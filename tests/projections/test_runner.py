@@ -22,14 +22,21 @@ SETTINGS = ProjectionSettings(batch_records_max=3)
 
 @asynccontextmanager
 async def open_read_models(
-    log: EventLog, directory: Path, *, close: bool = True, child_version: int | None = None
+    log: EventLog,
+    directory: Path,
+    *,
+    close: bool = True,
+    child_version: int | None = None,
+    held_rows_max: int = 10_000,
+    clock: FakeClock | None = None,
 ) -> AsyncIterator[ChildProjectionManager]:
     projections = standard_projections()
     for projection in projections:
         if projection.name == "child" and child_version is not None:
             projection.version = child_version
     store = ReadModelStore(directory, 100_000)
-    read_models = ChildProjectionManager(log, store, projections, SETTINGS, FakeClock())
+    settings = SETTINGS.model_copy(update={"held_rows_max": held_rows_max})
+    read_models = ChildProjectionManager(log, store, projections, settings, clock or FakeClock())
     await read_models.open()
     try:
         yield read_models
@@ -79,7 +86,7 @@ async def test_rows_built_live_after_a_crash_and_anew_are_the_same(tmp_path: Pat
                 await box.send(box.envelope(data={**EMMA, "udid": f"u{number}"}))
                 await press(box)
             await read_models.include(4)
-            await read_models._write()
+            await read_models.write()
             await read_models.include(box.log.last_seq)
             live = await rows(read_models)
         async with open_read_models(box.log, tmp_path / "live") as read_models:

@@ -32,7 +32,6 @@ class Asker:
         self.box = box
         self.bus = bus
         self.read_models = read_models
-        self.lacking: str | None = None
         self.child_id = ""
 
     @property
@@ -114,13 +113,12 @@ async def open_asker(
         bus = QueryBus(
             read_models,
             lambda: box.log.last_seq,
-            lambda: asker.lacking,
             SenderPolicy(allow_unsigned=allow_unsigned),
             query_settings,
             box.clock,
         )
         register_queries(
-            bus, StandardPolicy(), query_settings, box.clock, dict, lambda: asker.lacking
+            bus, StandardPolicy(), query_settings, box.clock, dict, read_models.lacking
         )
         asker = Asker(box, bus, read_models)
         asker.child_id = (await box.send(box.envelope(), Origin.SOCKET)).data["child_id"]

@@ -184,12 +184,12 @@ async def test_a_new_child_is_in_the_very_next_list(tmp_path: Path) -> None:
 async def test_a_rebuild_drops_the_answers_of_rows_that_were_tampered_with(tmp_path: Path) -> None:
     async with open_asker(tmp_path) as asker:
         await asker.read_models.include(asker.box.log.last_seq)
-        await asker.read_models._write()
+        await asker.read_models.write()
         key = f"child/{asker.child_id}"
         row = await asker.read_models.get(key)
         assert row is not None
-        at = await asker.read_models._store.position()
-        await asker.read_models._store.write({key: {**row, "name": "Forged"}}, at)
+        at = await asker.read_models._card.position()
+        await asker.read_models._card.write({key: {**row, "name": "Forged"}}, at)
         assert (await asker.data("get_child_profile"))["name"] == "Forged"
         await asker.read_models.rebuild()
         assert (await asker.data("get_child_profile"))["name"] == "Emma"

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from teddy_edge.eventlog import RecoveryReport
 from teddy_edge.messages import Actor, Origin
+from teddy_edge.projections.history import LOST
 from tests.commands.box import PARENT
 from tests.queries.asking import STRANGER, open_asker
 
@@ -59,11 +61,13 @@ async def test_unsigned_queries_over_mqtt_are_refused_unless_settings_allow_them
         assert (answer.data, answer.error is not None) == (None, True)
 
 
-async def test_an_answer_over_a_damaged_log_says_that_it_is_not_complete(tmp_path: Path) -> None:
+async def test_an_answer_over_a_damaged_log_says_that_it_is_not_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_asker(tmp_path) as asker:
-        asker.lacking = "a part of the log is damaged"
+        monkeypatch.setattr(RecoveryReport, "complete", False)
         answer = await asker.ask()
-        assert (answer.complete, answer.incomplete_because) == (False, asker.lacking)
+        assert (answer.complete, answer.incomplete_because) == (False, LOST)
 
 
 async def test_an_unknown_query_is_told_the_known_ones(tmp_path: Path) -> None:

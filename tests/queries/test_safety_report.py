@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from teddy_edge.clock import NS_PER_S, Trust
+from teddy_edge.eventlog import RecoveryReport
 from teddy_edge.events import RecordsLost
 from tests.queries.asking import DAY_S, SUPPORT, Asker, open_asker
 
@@ -127,10 +128,12 @@ async def test_a_period_that_lost_records_may_belong_to_is_incomplete(
         )
 
 
-async def test_over_a_damaged_log_no_period_is_praised(tmp_path: Path) -> None:
+async def test_over_a_damaged_log_no_period_is_praised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_asker(tmp_path) as asker:
         await asker.talk()
-        asker.lacking = "a part of the log is lost"
+        monkeypatch.setattr(RecoveryReport, "complete", False)
         assert (await report(asker))["rating"] == "incomplete"
 
 

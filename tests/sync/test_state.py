@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from teddy_edge.eventlog import EventLog, StoredRecord
 from teddy_edge.messages import Origin
 from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.settings import SyncSettings
@@ -110,3 +113,50 @@ async def test_a_model_too_large_for_the_broker_does_not_keep_the_others_back(
             TOPICS.state("safety", child_id),
         }
     assert f"child/{child_id}" in [vars(record).get("key") for record in caplog.records]
+
+
+async def test_a_model_says_whether_the_history_behind_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retention takes talk and presses from the log, and nothing that safety is made of."""
+    monkeypatch.setattr(EventLog, "whole_from_seq", 2)
+    async with publishing(tmp_path) as (box, read_models, connection):
+        child_id = (await box.send(box.envelope())).data["child_id"]
+        await press(box, read_models)
+        contents = {m.topic: json.loads(m.payload) for m in await connection.has(3)}
+        complete = {topic: content["complete"] for topic, content in contents.items()}
+        assert complete == {
+            TOPICS.state("bear", "bear-001"): False,
+            TOPICS.state("child", child_id): False,
+            TOPICS.state("safety", child_id): True,
+        }
+        because = contents[TOPICS.state("child", child_id)]["incomplete_because"]
+        assert "with the cloud alone" in because
+
+
+async def test_no_topic_is_cleared_while_the_read_models_are_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with publishing(tmp_path) as (box, read_models, connection):
+        for _ in range(10):
+            await press(box, read_models)
+        key = f"child/{(await box.send(box.envelope())).data['child_id']}"
+        await read_models.include(box.log.last_seq)
+        await read_models.write()
+        read = box.log.read
+
+        def read_slowly(*limits: int) -> list[StoredRecord]:
+            time.sleep(0.01)
+            return read(*limits)
+
+        monkeypatch.setattr(box.log, "read", read_slowly)
+        with sqlite3.connect(tmp_path / "rows" / "cache.db") as database:
+            database.execute("UPDATE Cache SET value = x'c1' WHERE key = ?", (key,))
+        mending = asyncio.create_task(read_models.get(key))
+        while not 0 < read_models.position < box.log.last_seq:  # noqa: ASYNC110 (it sets no event)
+            await asyncio.sleep(0)
+        read_models._tell({key})
+        count = len(connection.published)
+        assert await mending is not None
+        await connection.has(count + 2)
+        assert all(message.payload for message in connection.published)

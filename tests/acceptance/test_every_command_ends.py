@@ -97,6 +97,7 @@ async def test_a_result_that_the_broker_forgot_comes_again_and_there_is_one_effe
         Bear(tmp_path, broker.port) as bear,
     ):
         await asyncio.to_thread(bear.start)
+        await asyncio.to_thread(bear.wait_until, "broker.connected", True)
         command = register(command_id)
         sink.keep_command(command, 1)
         async with cloud_at(broker.port) as wire:  # the result comes while no cloud's end is there

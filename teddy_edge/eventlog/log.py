@@ -16,7 +16,8 @@ from teddy_edge.errors import LogClosed, LogFull, LogOverloaded, LogPoisoned, Re
 from teddy_edge.eventlog.files import Files, Lock, SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
 from teddy_edge.eventlog.reader import Reader
-from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery, RecoveryReport
+from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery
+from teddy_edge.eventlog.report import RecoveryReport
 from teddy_edge.eventlog.reserve import Reserve, free_up
 from teddy_edge.eventlog.retention import Policy, Retention
 from teddy_edge.eventlog.segment import StoredRecord

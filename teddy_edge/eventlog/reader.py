@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Final
 
 from teddy_edge.eventlog.files import Files, read_whole
-from teddy_edge.eventlog.recovery import RecoveryReport
+from teddy_edge.eventlog.report import RecoveryReport
 from teddy_edge.eventlog.segment import Region, Segment, StoredRecord, read_region
 from teddy_edge.eventlog.survey import describe, survey
 

@@ -9,17 +9,32 @@ device, and a record behind a torn one would be lost with it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import NEW, Files, read_bytes, read_whole, size_of, write_whole
-from teddy_edge.eventlog.frame import CHAIN_START, SEAL_BYTES
+from teddy_edge.eventlog.files import (
+    NEW,
+    Files,
+    read_bytes,
+    read_whole,
+    size_of,
+    write_unfinished,
+    write_whole,
+)
+from teddy_edge.eventlog.frame import (
+    CHAIN_START,
+    CHAIN_UNKNOWN,
+    FRAME_BYTES_MIN,
+    SEAL_BYTES,
+    SEQ_JUMP_MAX,
+)
 from teddy_edge.eventlog.origin import Origin, origin_of, read_origin, write_origin
 from teddy_edge.eventlog.quarantine import Quarantine
+from teddy_edge.eventlog.report import RecoveryReport
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     Header,
@@ -37,40 +52,6 @@ LOCK_NAME: Final = "lock"
 
 
 @dataclass(slots=True)
-class RecoveryReport:
-    """What was found when the log was opened, and later in segments that were then first read."""
-
-    torn_bytes: int = 0
-    """What was cut from the end: writes that nobody was told of."""
-    torn_file: Path | None = None
-    """Where the cut bytes are kept."""
-    damage: list[Damage] = field(default_factory=list)
-    quarantined: list[Path] = field(default_factory=list)
-    """Where damaged files are kept as they were found."""
-    gaps: list[Gap] = field(default_factory=list)
-    """Lost records whose numbers are known. A gap is seen again as a jump in what is read."""
-    missing_count: int = 0
-    """All records that are lost between the first and the last, also those lost before."""
-
-    def add(self, segment: Segment, record_count: int, found: Survey, gaps: list[Gap]) -> None:
-        """Take up what a scan of a finished segment found, once."""
-        damage = [Damage(segment.path, offset, size) for offset, size in found.holes()]
-        self.damage += [item for item in damage if item not in self.damage]
-        self.gaps += [gap for gap in gaps if gap not in self.gaps]
-        self.missing_count += segment.record_count - record_count
-
-    def replace_gaps(self, first_seq: int, last_seq: int, gaps: list[Gap], lost_now: int) -> None:
-        """Take up what is lost in a range that was written again."""
-        self.gaps[:] = [g for g in self.gaps if not first_seq <= g.first_seq <= last_seq] + gaps
-        self.missing_count += lost_now
-
-    @property
-    def complete(self) -> bool:
-        """Whether no record is lost; those that were removed after confirmation are not."""
-        return self.missing_count == 0
-
-
-@dataclass(slots=True)
 class Recovered:
     """The log as recovery leaves it: every byte of it durable, the tail sealed."""
 
@@ -85,11 +66,15 @@ class Recovery:
     def __init__(self, directory: Path, settings: LogSettings, files: Files) -> None:
         self._directory = directory
         self._files = files
+        self._settings = settings
         self._quarantine = Quarantine(directory, files, settings)
         self._report = RecoveryReport()
+        self._unreadable: dict[str, int] = {}
+        """Segments in which nothing can be read, and a number that none of them can have held."""
 
     def run(self) -> Recovered:
         """Leave a log that can be appended to; raises `LogFormatUnsupported`."""
+        self._files.sync_directory(self._directory)  # what we see need not be on the device
         self._finish_renames()
         names = [n for n in self._files.names(self._directory) if first_seq_of(n) is not None]
         headers = {name: self._header(name) for name in names}
@@ -105,18 +90,24 @@ class Recovery:
         return Recovered(origin, segments, self._report)
 
     def _finish_renames(self) -> None:
-        """Give a synced file the name that a crash kept from it; remove what was not finished."""
+        """Give a segment the name that a crash kept from it; remove what was not finished."""
         names = self._files.names(self._directory)
-        for name in names:
+        for name in reversed(names):
             target = name.removesuffix(NEW)
             if target == name:
                 continue
             is_segment = first_seq_of(target) is not None
             if is_segment and target not in names and self._header(name) is not None:
-                self._files.rename(self._directory / name, self._directory / target)
-            else:
-                self._files.remove(self._directory / name)
+                self._write_again(name, target)
+            self._files.remove(self._directory / name)
             self._files.sync_directory(self._directory)
+
+    def _write_again(self, name: str, target: str) -> None:
+        """Put under a name what can be read of a file; after a failed fsync no other will do."""
+        content = read_whole(self._files, self._directory / name)
+        fresh = write_unfinished(self._files, self._directory / name, content)
+        self._files.rename(fresh, self._directory / target)
+        self._files.sync_directory(self._directory)
 
     def _is_left_over(self, header: Header | None, assumed: Header, before: Segment | None) -> bool:
         """Whether retention has joined a segment to the one before it, and a crash kept it."""
@@ -136,24 +127,54 @@ class Recovery:
         return origin
 
     def _segments(self, epoch: UUID, headers: dict[str, Header | None]) -> list[Segment]:
+        """Take what belongs to the log, the last one as its end; empty if nothing survives."""
         segments: list[Segment] = []
-        for name, header in headers.items():
+        is_end_found = not headers
+        while not is_end_found:
+            self._report.damage.clear()
+            self._report.gaps.clear()
+            last = max(headers)
+            segments = self._take_all(epoch, headers, last)
+            is_end_found = last in headers or not segments or self._begin_anew(epoch, segments)
+        if segments:
+            for name in self._unreadable:
+                self._set_aside(name)
+        return segments
+
+    def _take_all(
+        self, epoch: UUID, headers: dict[str, Header | None], last: str
+    ) -> list[Segment]:  # fmt: skip
+        """Take one after the other; what is no part of the log leaves `headers`."""
+        segments: list[Segment] = []
+        for name, header in list(headers.items()):
             before = segments[-1] if segments else None
             assumed = assumed_header(epoch, name, before)
             if self._is_left_over(header, assumed, before):
                 self._files.remove(self._directory / name)
                 self._files.sync_directory(self._directory)
-                continue
-            if not self._belongs(header, assumed, before):
+            elif not self._belongs(header, assumed, before):
                 self._set_aside(name)
-                continue
-            is_last = name == max(headers)
-            segment = self._take(name, header, assumed, is_last=is_last)
-            if segment is None:
-                self._set_aside(name)
-            else:
+            elif segment := self._take(name, header, assumed, is_last=name == last):
                 segments.append(segment)
+                continue
+            del headers[name]
         return segments
+
+    def _begin_anew(self, epoch: UUID, segments: list[Segment]) -> bool:
+        """Begin a segment behind an unreadable end: no number that it may have held comes again.
+
+        False if there is no such end, so that the last segment that was taken is the end.
+        """
+        last_seq = segments[-1].last_seq
+        ends = [
+            seq
+            for name, seq in self._unreadable.items()
+            if last_seq < (first_seq_of(name) or 0) and seq < last_seq + SEQ_JUMP_MAX
+        ]
+        if ends:
+            header = Header(epoch, max(ends), CHAIN_UNKNOWN)
+            segments.append(create_segment(self._files, self._directory, header))
+        return bool(ends)
 
     def _belongs(self, header: Header | None, assumed: Header, before: Segment | None) -> bool:
         if header is not None and header[:2] != assumed[:2]:
@@ -172,6 +193,7 @@ class Recovery:
         segment = Segment.empty(path, header or assumed)
         found = survey(data, segment.salt, segment.first_seq)
         if header is None and not found.frames:
+            self._unreadable[name] = segment.first_seq + self._records_max(len(data))
             return None
         self._note_damage(path, found, header_is_sound=header is not None, is_last=is_last)
         if not is_last or (header is not None and found.is_sealed):
@@ -179,6 +201,12 @@ class Recovery:
         else:
             self._copy_survivors(segment, data, header or assumed, found)
         return segment
+
+    def _records_max(self, size_bytes: int) -> int:
+        """How many records a file of this size can have held; any number if it was cut to none."""
+        if size_bytes <= HEADER_BYTES:
+            size_bytes = self._settings.segment_bytes_max
+        return max((size_bytes - HEADER_BYTES) // FRAME_BYTES_MIN, 1)
 
     def _from_seal(self, path: Path, header: Header) -> Segment | None:
         """Know a finished segment by its last bytes, however many records it holds."""
@@ -255,6 +283,7 @@ class Recovery:
         for name in self._files.names(self._directory):
             if first_seq_of(name) is not None:
                 self._set_aside(name)
+        self._report.is_new_epoch = bool(self._report.quarantined)
         origin = Origin(uuid4(), 1)
         write_origin(self._files, self._directory, origin)
         header = Header(origin.epoch, origin.first_seq, CHAIN_START)

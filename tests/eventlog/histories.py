@@ -121,7 +121,7 @@ def _read(log: EventLog) -> Found:
     records = log.read(1, 1000, 1 << 20)
     report = log.report
     gap_seqs = [seq for gap in report.gaps for seq in range(gap.first_seq, gap.last_seq + 1)]
-    assert report.complete == (report.missing_count == 0)
+    assert report.complete == (report.missing_count == 0 and not report.is_new_epoch)
     return Found(
         records, sorted(gap_seqs), report.missing_count, report.torn_bytes, log.last_seq
     )  # fmt: skip

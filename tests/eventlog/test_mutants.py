@@ -245,6 +245,20 @@ MUTANTS = [
         "test_spares.py: that_died",
     ),
     Mutant(
+        "give numbers again that an unreadable end may have held",
+        "recovery.py",
+        "or not segments or self._begin_anew(epoch, segments)",
+        "or True",
+        "test_recovery.py: end_in_which",
+    ),
+    Mutant(
+        "write into a segment whose name may be on no device",
+        "recovery.py",
+        "sync_directory(self._directory)  # what we see need not be on the device",
+        "names(self._directory)",
+        "test_faults.py: failed_fsync",
+    ),
+    Mutant(
         "read on in a file that retention has replaced",
         "reader.py",
         "return records if self._is_current(segment) else None",

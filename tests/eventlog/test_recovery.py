@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
+from random import Random
+
+import pytest
 
 from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
-from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.files import NEW, File, SystemFiles
 from teddy_edge.eventlog.frame import encode_seal, salt_of
 from teddy_edge.eventlog.origin import ORIGIN_NAME
 from teddy_edge.eventlog.quarantine import DAMAGED, TORN
@@ -18,7 +22,8 @@ from teddy_edge.eventlog.segment import (
     file_name,
     first_seq_of,
 )
-from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.simulated_device import Loss
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from tests.eventlog.histories import DIRECTORY, TINY, Layout, append, layouts
 
 
@@ -61,12 +66,12 @@ def test_the_files_of_the_system_are_put_in_order(tmp_path: Path) -> None:
     (tmp_path / (file_name(99) + ".new")).write_bytes(b"not finished")
     (tmp_path / file_name(77)).write_bytes(b"no segment")
     (tmp_path / (file_name(5) + DAMAGED)).write_bytes(bytes(TINY.quarantine_bytes_max))
-    report = Recovery(tmp_path, TINY, SystemFiles()).run().report
+    recovered = Recovery(tmp_path, TINY, SystemFiles()).run()
     aside = file_name(77) + DAMAGED
-    assert report.complete
-    assert report.quarantined == [tmp_path / aside]
+    assert recovered.report.quarantined == [tmp_path / aside]
+    behind = recovered.segments[-1].path.name
     found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == sorted([*names, aside, ORIGIN_NAME, LOCK_NAME])
+    assert found == sorted([*names, behind, aside, ORIGIN_NAME, LOCK_NAME])
 
 
 async def test_gaps_are_told_in_order_wherever_they_are_found() -> None:
@@ -141,7 +146,7 @@ async def test_what_was_recovered_is_recovered_again_without_a_change() -> None:
     first = recovered(files)
     changes = len(files.journal)
     again = recovered(files)
-    assert len(files.journal) == changes
+    assert {change.kind for change in files.journal[changes:]} == {"sync_directory"}
     assert again.origin == first.origin
     assert again.report.gaps == first.report.gaps
     assert again.report.missing_count == first.report.missing_count == 1
@@ -260,3 +265,124 @@ async def test_a_seal_that_counts_more_records_than_numbers_is_not_believed() ->
     seal = encode_seal(salt, last.seq, last.chain, len(first.records) + 1)
     files.damage(first.path, first.data[: last.end_bytes] + seal)
     assert recovered(files).report.missing_count == 0
+
+
+async def test_where_the_last_file_is_no_part_of_the_log_the_one_before_it_is_proven() -> None:
+    """Bytes at its end that are no sound record are cut before anything is written behind them."""
+    files, segments = await killed_log(2)
+    _, (other,) = await killed_log(1)
+    last = segments[-1]
+    end_bytes = last.records[-1].end_bytes
+    files.damage(last.path, last.data[:end_bytes] + b"torn")
+    files.damage(DIRECTORY / file_name(77), other.data)
+    found = recovered(files)
+    assert found.report.torn_bytes == 4
+    assert found.report.damage == []
+    assert found.report.complete
+    (_, proven) = layouts(files)
+    assert proven.seqs == last.seqs
+    assert proven.frames[-1].is_seal
+    assert len(proven.data) == proven.frames[-1].end_bytes
+
+
+async def test_an_end_in_which_nothing_can_be_read_costs_the_numbers_that_it_may_have_held() -> (
+    None
+):
+    for size_bytes, count in ((4096, 100), (65, 1), (64, 11), (0, 11)):
+        files, segments = await killed_log(3)
+        last = segments[-1]
+        files.damage(last.path, bytes(size_bytes))
+        report = recovered(files).report
+        first_seq = last.seqs[0]
+        assert report.gaps == [Gap(first_seq, first_seq + count - 1)]
+        assert not report.complete
+        assert report.quarantined == [last.path.with_name(last.path.name + DAMAGED)]
+        log = EventLog.open(DIRECTORY, TINY, files)
+        log.start()
+        assert log.report.gaps == report.gaps
+        assert await append(log, 1) == first_seq + count
+        assert [r.seq for r in log.read(1, 100, 1 << 20)] == [
+            *range(1, first_seq), first_seq + count,
+        ]  # fmt: skip
+        await log.close()
+
+
+async def test_an_end_that_cannot_be_read_counts_also_where_a_foreign_file_lies_behind_it() -> None:
+    files, segments = await killed_log(3)
+    _, (other,) = await killed_log(1)
+    files.damage(segments[-1].path, bytes(4096))
+    files.damage(DIRECTORY / file_name(5000), other.data)
+    report = recovered(files).report
+    first_seq = segments[-1].seqs[0]
+    assert report.gaps == [Gap(first_seq, first_seq + 99)]
+    assert len(report.quarantined) == 2
+
+
+async def test_a_file_with_a_number_that_no_log_can_have_reached_is_no_lost_end() -> None:
+    files, segments = await killed_log(1)
+    path = DIRECTORY / file_name(2**62)
+    files.damage(path, bytes(4096))
+    found = recovered(files)
+    assert found.report.complete
+    assert found.report.quarantined == [path.with_name(path.name + DAMAGED)]
+    assert found.segments[-1].last_seq == segments[-1].seqs[-1]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+async def test_numbers_of_a_lost_end_do_not_come_again_after_a_power_cut_either(
+    kept: float,
+) -> None:
+    files, segments = await killed_log(2)
+    files.damage(segments[-1].path, bytes(4096))
+    begin = len(files.journal)
+    expected = recovered(files).report.gaps
+    for at in range(begin, len(files.journal) + 1):
+        for number in range(5):
+            cut = files.after_crash(at, Loss(kept=kept), Random(number))
+            found = recovered(cut)
+            assert found.report.gaps == expected
+            assert found.segments[-1].first_seq == expected[0].last_seq + 1
+
+
+async def test_a_log_of_which_nothing_can_be_read_is_not_called_complete() -> None:
+    files, segments = await killed_log(2)
+    for segment in segments:
+        files.damage(segment.path, bytes(100))
+    report = recovered(files).report
+    assert report.is_new_epoch
+    assert not report.complete
+    assert recovered(SimulatedFiles()).report.complete
+
+
+async def unnamed_log() -> tuple[SimulatedFiles, File]:
+    """A log of which a segment waits for its name, and is not synced."""
+    files, segments = await killed_log(3)
+    second = segments[1]
+    files.remove(second.path)
+    unnamed = files.create(second.path.with_name(second.path.name + NEW))
+    unnamed.write(0, second.data)
+    return files, unnamed
+
+
+async def test_a_segment_that_waits_for_its_name_is_written_again() -> None:
+    """After an fsync that failed the next one says that all is well, and is wrong."""
+    files, unnamed = await unnamed_log()
+    files.fault = FailAt(0, errno.EIO, "sync")
+    with pytest.raises(OSError, match="error"):
+        unnamed.sync()
+    recovered(files.reopened())
+    cut = files.after_crash(len(files.journal), Loss(kept=0), Random(1))
+    assert recovered(cut).report.complete
+
+
+async def test_a_segment_gets_its_name_or_waits_for_it_wherever_the_power_is_cut() -> None:
+    files, unnamed = await unnamed_log()
+    unnamed.sync()
+    files.sync_directory(DIRECTORY)
+    begin = len(files.journal)
+    recovered(files)
+    for at in range(begin, len(files.journal) + 1):
+        for number, kept in enumerate((0.0, 0.5, 0.5, 0.5, 1.0)):
+            cut = files.after_crash(at, Loss(kept=kept), Random(number))
+            assert recovered(cut).report.complete
+            assert not [name for name in cut.names(DIRECTORY) if name.endswith(NEW)]

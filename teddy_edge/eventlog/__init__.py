@@ -11,9 +11,10 @@
 - A failed write or fsync is never tried again: `LogPoisoned`, and the process must end.
 - Opening costs what the last segment costs; reading from a number costs an index look-up.
 - `retain` keeps the log within its budget, and never takes what is unconfirmed and must stay; a
-  reserve keeps room on a full card for the essential data classes.
+  reserve keeps room on a full card for the essential data classes. What retention frees is
+  recycled: its file becomes a later segment, and no old record in it comes back.
 
-Limits: record, append, batch, queue, segment, budget, reserve and quarantine, in `LogSettings`.
+Limits: record, append, batch, queue, segment, budget, spares, reserve, quarantine (`LogSettings`).
 What it does not survive: a device that says "synced" and is not, and the loss of the directory.
 The byte layout and the recovery rules are in docs/log-format.md.
 """

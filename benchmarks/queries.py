@@ -4,10 +4,11 @@
 
 Where `eventsourcing` is not installed (`make bench` does it), that comparison is left out.
 
-What is measured: commands through the whole bus, 64 producers that each wait until their command is
-on the card; queries one after another through the query bus; rebuilds from the log to rows on the
-card; `eventsourcing` reading the same number of events of the same size from its SQLite recorder
-and applying them to aggregates in memory, which writes nothing.
+What is measured: commands through the whole bus (talk, and a violation now and then), 64 producers
+that each wait until their command is on the card; queries one after another through the query bus;
+rebuilds from the log to rows on the card; `eventsourcing` reading the same history from its SQLite
+recorder into aggregates that hold the same of every child (see `replaying`). An event is a fact
+about a child; the log holds the end of each command as well, which a rebuild passes over.
 
 What the card is written: commands at a steady pace, one by one, as a bear has them, with the window
 of the read models as it is set. The bytes for each event are those that the device under DIRECTORY
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
 import os
 import shutil
 import statistics
@@ -33,17 +35,21 @@ from typing import Any
 from benchmarks.device import counters, device_under
 from teddy_edge.assembly import Assembly, assembled
 from teddy_edge.clock import NS_PER_S, SystemClock, new_id, rfc3339
+from teddy_edge.events import decode_record
 from teddy_edge.messages import Actor, CommandEnvelope, Origin, QueryEnvelope
 from teddy_edge.settings import CommandSettings, QuerySettings, Settings
 from teddy_edge.supervision import run_until_one_ends
 
 CHILDREN = (10, 1000, 10_000)
 COMMANDS = 6000
+TALK_COMMANDS = 10
+"""Of these, one starts a conversation, one ends it, and one reports a violation."""
 PRODUCERS = 64
 QUERIES = 300
 REBUILDS = 3
 PACED = 200
 PACE_S = 0.05
+HISTORY = "history.jsonl"
 DEVICE = Actor(id="benchmark", role="device")
 CLOCK = SystemClock()
 NOW_NS = CLOCK.wall_ns()
@@ -51,38 +57,6 @@ MONTH = {
     "from_date": rfc3339(NOW_NS - 30 * 24 * 3600 * NS_PER_S),
     "to_date": rfc3339(NOW_NS + 3600 * NS_PER_S),
 }
-
-EVENTSOURCING = """
-import os, sys, time
-from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, event
-
-class Child(Aggregate):
-    @event("Registered")
-    def __init__(self, name, age):
-        self.name, self.age, self.seen = name, age, 0
-    @event("Violated")
-    def violate(self, kind, severity, details):
-        self.seen += 1
-
-events, children = int(sys.argv[2]), int(sys.argv[3])
-app = Application(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": sys.argv[1]})
-made = [Child("Emma", 7) for _ in range(children)]
-for number in range(events - children):
-    made[number % children].violate("stranger", "low", "where do you live")
-for start in range(0, children, 500):
-    app.save(*made[start : start + 500])
-begin_s, count, aggregates = time.perf_counter(), 0, {}
-while batch := app.recorder.select_notifications(start=count + 1, limit=500):
-    for notification in batch:
-        done = app.mapper.to_domain_event(notification)
-        known = aggregates.get(done.originator_id)
-        aggregates[done.originator_id] = done.mutate(known)
-        count = notification.id
-took_s = time.perf_counter() - begin_s
-assert len(aggregates) == children and count == events
-print(count / took_s)
-"""
 
 
 def command(name: str, data: dict[str, Any]) -> CommandEnvelope:
@@ -100,6 +74,12 @@ def registration(number: int) -> CommandEnvelope:
 def violation(child_id: str) -> CommandEnvelope:
     told = {"violation_type": "stranger", "severity": "low", "details": "where do you live"}
     return command("report_safety_violation", {"child_id": child_id, **told})
+
+
+def turn(conversation_id: str) -> CommandEnvelope:
+    heard = {"topics": ["moon", "dragons"], "sentiment": 0.5, "duration_s": 4.2}
+    data = {"conversation_id": conversation_id, "speaker": "child", **heard}
+    return command("record_conversation_turn", data)
 
 
 async def send(bear: Assembly, envelopes: list[CommandEnvelope]) -> list[dict[str, Any]]:
@@ -183,12 +163,8 @@ async def with_children(directory: Path, count: int) -> None:
     async with assembled(settings, CLOCK) as bear:
         known = await send(bear, [registration(number) for number in range(count)])
         children = [data["child_id"] for data in known]
-        told = [
-            violation(child_id)
-            for child_id in itertools.islice(itertools.cycle(children), COMMANDS)
-        ]
         begin_s = time.perf_counter()
-        await send(bear, told)
+        await live(bear, children)
         rate = COMMANDS / (time.perf_counter() - begin_s)
         print(f"  {f'commands to durable, {PRODUCERS} producers':42}{rate:10,.0f} /s")
         begin_s, position = time.perf_counter(), bear.read_models.position
@@ -199,27 +175,55 @@ async def with_children(directory: Path, count: int) -> None:
             for cached in (False, True):
                 took_ms = await timed(asker(bear, name, children, cached=cached))
                 report(f"{name}, {'cached' if cached else 'uncached'}", took_ms)
+        events = write_history(bear, directory / HISTORY)
         rates = []
         for _ in range(REBUILDS):
             begin_s = time.perf_counter()
             await bear.read_models.rebuild()
-            rates.append(bear.log.last_seq / (time.perf_counter() - begin_s))
-        print(f"  {'rebuild, median':42}{statistics.median(rates):10,.0f} events/s")
-        last_seq = bear.log.last_seq
-    compare(directory / "eventsourcing.db", last_seq, count)
+            rates.append(events / (time.perf_counter() - begin_s))
+        print(f"  {'rebuild, rows written, median':42}{statistics.median(rates):10,.0f} events/s")
+    compare(directory)
 
 
-def compare(database: Path, events: int, children: int) -> None:
-    what = "eventsourcing, median"
+async def live(bear: Assembly, children: list[str]) -> None:
+    """Send the commands: conversations of seven turns with a violation each, child after child."""
+    talking = list(itertools.islice(itertools.cycle(children), COMMANDS // TALK_COMMANDS))
+    started = [command("start_conversation", {"child_id": child_id}) for child_id in talking]
+    talks = [data["conversation_id"] for data in await send(bear, started)]
+    await send(bear, [turn(talk) for _ in range(TALK_COMMANDS - 3) for talk in talks])
+    await send(bear, [violation(child_id) for child_id in talking])
+    await send(bear, [command("end_conversation", {"conversation_id": talk}) for talk in talks])
+
+
+def write_history(bear: Assembly, file: Path) -> int:
+    """Write every event about a child into a file, for `replaying`; gives how many there are."""
+    count, seq = 0, 1
+    with file.open("w") as lines:
+        while batch := bear.log.read(seq, 500, 1 << 20):
+            seq = batch[-1].seq + 1
+            for stored in batch:
+                record = decode_record(stored.seq, stored.data_class, stored.body)
+                if "child_id" in record.data:
+                    count += 1
+                    line = [record.type, rfc3339(record.wall_ns), record.data]
+                    print(json.dumps(line), file=lines)
+    return count
+
+
+def compare(directory: Path) -> None:
     if find_spec("eventsourcing") is None:
-        print(f"  {what:42} left out: it is not installed (`make bench` installs it)")
+        print(f"  {'eventsourcing':42} left out: it is not installed (`make bench` installs it)")
         return
     rates = []
-    for _ in range(REBUILDS):
-        database.unlink(missing_ok=True)
-        arguments = [sys.executable, "-c", EVENTSOURCING, str(database), str(events), str(children)]
-        rates.append(float(subprocess.run(arguments, capture_output=True, check=True).stdout))
-    print(f"  {what:42}{statistics.median(rates):10,.0f} events/s")
+    for number in range(REBUILDS):
+        database = directory / f"eventsourcing-{number}" / "events.db"
+        database.parent.mkdir()
+        arguments = ["-m", "benchmarks.replaying", str(directory / HISTORY), str(database)]
+        result = subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+        rates.append([float(rate) for rate in result.stdout.split()])
+    names = ("eventsourcing, into memory, median", "eventsourcing, rows written, median")
+    for name, found in zip(names, zip(*rates, strict=True), strict=True):
+        print(f"  {name:42}{statistics.median(found):10,.0f} events/s")
 
 
 def main() -> None:

@@ -69,7 +69,8 @@ class GetChildSafetyReportHandler:
         period = Period.asked(query.from_date, query.to_date, self._clock)
         violations = await _violations(read, query.child_id, period)
         losses = await losses_within(read, period)
-        has_recorded = await _has_recorded(read, query.child_id, period.days())
+        days = reversed(list(period.days()))  # the child was heard lately, or not at all
+        has_recorded = await _has_recorded(read, query.child_id, days)
         is_unsure = bool(losses) or self._lacking(period.start) is not None
         if not has_recorded:
             is_unsure |= await _has_recorded(read, query.child_id, [UNDATED])

@@ -1,9 +1,9 @@
-"""The rows on the card: diskcache, holding msgpack and nothing else.
+"""The rows on the card: diskcache, holding msgpack with a checksum and nothing else.
 
 diskcache pickles by default, and unpickles what somebody put into its file (CVE-2025-69872), evicts
 by default, and binds its connections to a thread. So: a Disk that refuses every row which is not
 text to raw bytes, eviction off, and one thread that does all of it. A file that is not ours is told
-apart before diskcache opens it.
+apart before diskcache opens it; a row that a bad card changed is, when it is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from struct import Struct
 from typing import Any, TypeVar
+from zlib import crc32
 
 import diskcache
 import msgpack
@@ -32,6 +34,7 @@ logger = logging.getLogger("teddy_edge.projections")
 
 POSITION_KEY = "@position"
 DATABASE = "cache.db"
+CRC = Struct("<I")
 MODE_RAW = 1
 """How diskcache marks a value that stands in its row as it is."""
 FOREIGN_ROWS = """
@@ -46,6 +49,25 @@ SETTINGS = {
     "sqlite_mmap_size": 0,
     "sqlite_cache_size": 512,
 }
+
+
+def encode_row(key: str, row: Row) -> bytes:
+    """Write a row: the CRC-32 of key and content (little-endian), then the content in msgpack."""
+    content: bytes = msgpack.packb(row)
+    return CRC.pack(_crc(key, content)) + content
+
+
+def decode_row(key: str, value: bytes) -> Row:
+    """Read what `encode_row` wrote under this key; raises `ValueError` for anything else."""
+    content = value[CRC.size :]
+    if value[: CRC.size] != CRC.pack(_crc(key, content)):
+        raise ValueError("its checksum is wrong")
+    row: Row = msgpack.unpackb(content)
+    return row
+
+
+def _crc(key: str, content: bytes) -> int:
+    return crc32(content, crc32(key.encode()))
 
 
 class MsgpackDisk(diskcache.Disk):  # type: ignore[misc]
@@ -155,7 +177,7 @@ class ReadModelStore:
         except (sqlite3.Error, diskcache.Timeout, OSError) as error:
             raise ReadModelError(self._directory, f"{type(error).__name__}: {error}") from error
         except (ValueError, msgpack.UnpackException) as error:
-            raise ReadModelError(self._directory, "a row that is not msgpack") from error
+            raise ReadModelError(self._directory, f"a row that is not ours: {error}") from error
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -205,12 +227,7 @@ class ReadModelStore:
 
     def _get(self, key: str) -> Row | None:
         value = self._opened().get(key)
-        if value is None:
-            return None
-        row = msgpack.unpackb(value)
-        if not isinstance(row, dict):
-            raise ReadModelError(self._directory, f"a row that is a {type(row).__name__}")
-        return row
+        return None if value is None else decode_row(key, value)
 
     def _keys(self) -> list[str]:
         return [key for key in self._opened() if key != POSITION_KEY]
@@ -219,10 +236,10 @@ class ReadModelStore:
         with self._opened().transact():
             for key, row in rows.items():
                 self._cache.set(key, self._pack(key, row))
-            self._cache.set(POSITION_KEY, msgpack.packb(position))
+            self._cache.set(POSITION_KEY, encode_row(POSITION_KEY, position))
 
     def _pack(self, key: str, row: Row) -> bytes:
-        value: bytes = msgpack.packb(row)
+        value = encode_row(key, row)
         if len(value) > self._row_bytes_max:
             raise ReadModelError(
                 self._directory,

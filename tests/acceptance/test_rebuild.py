@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import msgpack
 import pytest
 
 from teddy_edge.cqrs_service import CQRSService
 from teddy_edge.errors import LogLocked
 from teddy_edge.local_client import UnixConnection
+from teddy_edge.projections.store import decode_row, encode_row
 from teddy_edge.settings import CommandSettings, Settings
 from tests.acceptance.bear import EMMA, Bear
 
@@ -52,11 +52,11 @@ async def record_history(data_directory: Path) -> str:
 
 
 def tamper(data_directory: Path, child_id: str, changes: dict[str, Any]) -> None:
-    """Change a row as somebody with the card in hand would: it stays readable."""
+    """Change a row as somebody with the card in hand and our code would: it stays readable."""
     with closing(sqlite3.connect(data_directory / "read-models" / "cache.db")) as database:
         key = f"child/{child_id}"
         ((value,),) = database.execute("SELECT value FROM Cache WHERE key = ?", (key,))
-        row = msgpack.packb({**msgpack.unpackb(value), **changes})
+        row = encode_row(key, {**decode_row(key, value), **changes})
         database.execute("UPDATE Cache SET value = ? WHERE key = ?", (row, key))
         database.commit()
 

@@ -127,3 +127,29 @@ async def test_nothing_is_evicted(tmp_path: Path) -> None:
     await store.write(rows, {"seq": 1})
     assert len(await store.keys()) == 3000
     await store.close()
+
+
+async def test_any_byte_of_a_row_that_a_bad_card_changed_is_noticed(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "rows")
+    await store.write({"child/1": {"name": "Emma", "age": 7}}, {"seq": 1})
+    with closing(sqlite3.connect(tmp_path / "rows/cache.db", isolation_level=None)) as database:
+        ((value,),) = database.execute("SELECT value FROM Cache WHERE key = 'child/1'")
+        for at in range(len(value)):
+            changed = bytearray(value)
+            changed[at] ^= 1
+            database.execute("UPDATE Cache SET value = ? WHERE key = 'child/1'", (changed,))
+            with pytest.raises(ReadModelError, match="checksum"):
+                await store.get("child/1")
+        database.execute("UPDATE Cache SET value = ? WHERE key = 'child/1'", (value,))
+    assert await store.get("child/1") == {"name": "Emma", "age": 7}
+    await store.close()
+
+
+async def test_a_row_that_was_put_under_another_key_is_noticed(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "rows")
+    await store.write({"child/1": {"name": "Emma"}}, {"seq": 1})
+    with closing(sqlite3.connect(tmp_path / "rows/cache.db", isolation_level=None)) as database:
+        database.execute("UPDATE Cache SET key = 'child/2' WHERE key = 'child/1'")
+    with pytest.raises(ReadModelError, match="checksum"):
+        await store.get("child/2")
+    await store.close()

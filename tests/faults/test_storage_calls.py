@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from teddy_edge.errors import EXIT_IO
+from teddy_edge.eventlog.segment import Segment, decode_header
+from teddy_edge.eventlog.survey import survey
 from tests.faults.bears import PRESSES, Told, bear_in, check_next_start, put_card, run
 from tests.faults.strace import Fault, Trace, daemon_under_strace, needs_strace, read_trace
 
@@ -56,9 +58,17 @@ def killed_card(directory: Path) -> Card:
         Told().press(bear, 3)
         events = bear.events()
         bear.kill()
-    last = max((bear.data_directory / "log").glob("*.log"))
-    last.write_bytes(last.read_bytes().rstrip(b"\0") + b"torn")
+    tear(max((bear.data_directory / "log").glob("*.log")))
     return Card("killed", bear.data_directory, events)
+
+
+def tear(path: Path) -> None:
+    """Put half a write behind the last record of a segment."""
+    data = path.read_bytes()
+    header = decode_header(path, data)
+    assert header is not None
+    found = survey(data, Segment.empty(path, header).salt, header.first_seq)
+    path.write_bytes(data[: found.end_bytes] + b"torn")
 
 
 def run_with(directory: Path, card: Card, *faults: Fault) -> tuple[int, Told, Trace]:

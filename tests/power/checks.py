@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
@@ -133,21 +134,33 @@ async def _go_on(paths: Paths, log: EventLog, found: Found) -> None:
 
 
 def pages_before_the_tail(paths: Paths) -> list[Page]:
-    """Give the pages that hold records, but those that the last commit may still have written."""
+    """Give the pages that hold records, but those that the last commit may still have written.
+
+    What a crash left of joining two segments is left out: its records are in the joined one.
+    """
     if not paths.log.exists():
         return []
     names = sorted(path.name for path in paths.log.iterdir() if first_seq_of(path.name))
-    return [page for name in names for page in _pages(paths, name, is_last=name == names[-1])]
+    pages: list[Page] = []
+    last_seq = 0
+    for name in names:
+        frames = _frames(paths.log / name)
+        if frames and frames[0].begin_seq > last_seq:
+            pages += _pages(paths.log / name, frames, is_last=name == names[-1])
+            last_seq = frames[-1].seq
+    return pages
 
 
-def _pages(paths: Paths, name: str, *, is_last: bool) -> list[Page]:
-    path = paths.log / name
+def _frames(path: Path) -> list[Frame]:
     data = path.read_bytes()
     header = decode_header(path, data)
     assert header is not None
-    frames = survey(data, salt_of(header.epoch, header.first_seq), header.first_seq).frames
-    end_bytes = _proven_bytes(frames) if is_last else len(data)
-    pages = [_page(name, frames, at) for at in range(0, end_bytes, PAGE_BYTES)]
+    return survey(data, salt_of(header.epoch, header.first_seq), header.first_seq).frames
+
+
+def _pages(path: Path, frames: Sequence[Frame], *, is_last: bool) -> list[Page]:
+    end_bytes = _proven_bytes(frames) if is_last else path.stat().st_size
+    pages = [_page(path.name, frames, at) for at in range(0, end_bytes, PAGE_BYTES)]
     return [page for page in pages if page.seqs and page.offset_bytes + PAGE_BYTES <= end_bytes]
 
 

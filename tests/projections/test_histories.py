@@ -90,7 +90,7 @@ async def test_a_rebuild_goes_on_beside_commands_and_always_gives_the_rows(tmp_p
         await read_models.include(box.log.last_seq)
         assert await packed(read_models) == await anew(box.log, tmp_path / "anew")
         assert seen == list(range(201, 201 + len(seen)))
-        assert len(seen) > 3
+        assert len(seen) > 1
         assert heard == sorted(heard)
         assert heard[0][0] < heard[-1][0] <= heard[-1][1]
 

@@ -12,7 +12,7 @@ from teddy_edge.errors import LogFormatUnsupported, LogNotFound
 from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import File
-from teddy_edge.eventlog.inspection import Defect, Kind, verify
+from teddy_edge.eventlog.inspection import Defect, Kind, Verifier, verify
 from teddy_edge.eventlog.origin import read_origin, write_origin
 from teddy_edge.eventlog.segment import HEADER_BYTES, decode_header, encode_header, file_name
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
@@ -194,6 +194,23 @@ async def test_two_records_that_changed_places_break_the_chain() -> None:
     data = segment.data[: first.offset_bytes] + swapped + segment.data[second.end_bytes :]
     files.damage(segment.path, data)
     assert verify(DIRECTORY, files).chain_breaks == [first.seq, second.seq, second.seq + 1]
+
+
+async def test_a_check_from_a_number_on_misses_nothing_before_it() -> None:
+    files, segments = await closed_log()
+    first_seq = segments[1].seqs[0]
+    for gone in ([], segments[:1]):
+        for segment in gone:
+            files.remove(segment.path)
+        snapshot = Snapshot(DIRECTORY, files)
+        verifier = Verifier(snapshot)
+        verifier.begin_at(first_seq)
+        verifier.begin_at(1)
+        for view in snapshot.segments(first_seq):
+            verifier.take(view)
+        verification = verifier.finish()
+        assert verification.is_whole
+        assert verification.record_count == LAST - first_seq + 1
 
 
 async def test_a_segment_of_another_log_is_named() -> None:

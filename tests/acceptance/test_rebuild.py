@@ -25,7 +25,7 @@ from tests.acceptance.bear import EMMA, Bear
 
 CHILDREN = 10
 AT_ONCE = 64
-REPORTS = 24 * AT_ONCE
+REPORTS = 64 * AT_ONCE
 PARENT = {"id": "parent-123", "role": "parent"}
 
 
@@ -122,10 +122,6 @@ def test_a_second_rebuild_is_refused_while_one_is_running(bear: Bear) -> None:
     second = bear.client.rebuild()
     assert second.status == 409
     assert second.body["error"]["code"] == "rebuild_running"
-    process = rebuild(bear)
-    out, err = process.communicate(timeout=30)
-    assert (process.returncode, out) == (1, "")
-    assert "a rebuild is running already" in err
     bear.wait_until("rebuild.is_running", value=False)
     assert bear.client.rebuild().ok
 

@@ -323,7 +323,8 @@ async def test_a_newer_format_is_refused_by_name_and_left_as_it_is() -> None:
     before = {name: files.content(DIRECTORY / name) for name in files.names(DIRECTORY)}
     with pytest.raises(LogFormatUnsupported) as caught:
         EventLog.open(DIRECTORY, TINY, files)
-    assert (caught.value.found, caught.value.supported) == (2, 1)
+    assert (caught.value.path, caught.value.found) == (segments[0].path, 2)
+    assert caught.value.supported == 1
     assert {name: files.content(DIRECTORY / name) for name in files.names(DIRECTORY)} == before
 
 

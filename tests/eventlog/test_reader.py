@@ -46,7 +46,8 @@ async def test_a_segment_that_somebody_else_removed_is_an_error_of_the_system(
     await log.close()
 
 
-async def test_what_is_dropped_while_its_segment_is_first_read_is_counted_once() -> None:
+@pytest.mark.parametrize("at", ["open", "read"])
+async def test_what_is_dropped_while_its_segment_is_first_read_is_counted_once(at: str) -> None:
     files = SimulatedFiles()
     policy = Policy(droppable=(6,))
     log = EventLog.open(DIRECTORY, TINY, files, policy=policy)
@@ -59,7 +60,7 @@ async def test_what_is_dropped_while_its_segment_is_first_read_is_counted_once()
     assert lost is not None
 
     def drop_meanwhile(operation: str, path: Path) -> None:
-        if operation == "read" and first_seq_of(path.name):
+        if operation == at and first_seq_of(path.name):
             files.fault = lambda *_: None
             assert again.retention.drop(lost)
 

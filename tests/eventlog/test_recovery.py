@@ -183,6 +183,8 @@ async def test_a_segment_that_was_joined_and_left_over_by_a_crash_is_removed() -
     report = recovered(files).report
     assert (files.names(DIRECTORY), report.quarantined) == (names, [])
     assert report.complete
+    cut = files.after_crash(len(files.journal), Loss(kept=0), Random(1))
+    assert cut.names(DIRECTORY) == names
 
 
 async def test_a_segment_of_another_log_among_joined_numbers_is_set_aside() -> None:
@@ -222,6 +224,16 @@ async def test_the_chain_goes_on_over_a_damaged_header_and_behind_a_lost_segment
     log = EventLog.open(DIRECTORY, TINY, files)
     (record,) = log.read(last.seqs[0], 1, 1)
     assert record.chain_before == headless.records[-1].chain
+    await log.close()
+
+
+async def test_the_chain_goes_on_over_a_header_that_is_damaged() -> None:
+    files, segments = await killed_log(3)
+    before, headless, _ = segments
+    files.damage(headless.path, b"\0" + headless.data[1:])
+    log = EventLog.open(DIRECTORY, TINY, files)
+    (record,) = log.read(headless.seqs[0], 1, 1)
+    assert record.chain_before == before.records[-1].chain
     await log.close()
 
 

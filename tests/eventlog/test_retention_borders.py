@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from teddy_edge.errors import LogPoisoned
 from teddy_edge.eventlog import Entry, EventLog, Gap, LostRange, Policy
 from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import FRAME_BYTES_MIN, SEAL_BYTES
@@ -142,7 +146,52 @@ async def test_the_shortage_is_what_the_budget_or_the_card_lacks_for_one_more_se
         await log.close()
 
 
-async def test_a_card_with_room_is_short_of_nothing(tmp_path: Path) -> None:
-    log = EventLog.open(tmp_path, TINY, SystemFiles())
+def test_a_card_with_room_is_short_of_nothing_and_one_that_is_gone_is_named(tmp_path: Path) -> None:
+    directory = tmp_path / "log"
+    log = EventLog.open(directory, TINY, SystemFiles(), essential=[STAYING])
     assert log.retention.shortage_bytes() == 0
+    log.measure_room()
+    directory.rename(tmp_path / "elsewhere")
+    for operation, look in [
+        ("statvfs", log.retention.shortage_bytes),
+        ("reserve", log.measure_room),
+    ]:
+        with pytest.raises(LogPoisoned) as caught:
+            look()
+        assert (caught.value.operation, caught.value.path) == (operation, directory)
+    asyncio.run(log.close())
+
+
+async def test_a_damaged_segment_that_is_joined_is_set_aside() -> None:
+    files = SimulatedFiles()
+    log = await log_of(files, *[REMOVABLE] * 5, body_bytes=500)
+    spoilt = layouts(files)[2]
+    content = spoilt.data[:100] + b"X" + spoilt.data[101:]
+    files.damage(spoilt.path, content)
+    reduce_all(log)
+    assert len(layouts(files)) == 2
+    (aside,) = log.report.quarantined
+    assert files.content(aside) == content
     await log.close()
+
+
+async def test_a_file_is_kept_for_the_next_segment_as_long_as_the_budget_has_room_for_it() -> None:
+    files = SimulatedFiles()
+    log = await log_of(files, *[REMOVABLE] * 4 * PER_SEGMENT)
+    assert log.retention.reduce(PER_SEGMENT)
+    await log.close()
+    (spare,) = spares(files)
+    rewritten_bytes = len(layouts(files)[0].data)
+    used_bytes = log.retention.finished_bytes() + len(files.content(DIRECTORY / spare))
+    for room_bytes, count in [(rewritten_bytes - 1, 0), (rewritten_bytes, 1)]:
+        tried = files.copy()
+        settings = TINY.model_copy(update={"budget_bytes": used_bytes + room_bytes})
+        policy = Policy(frozenset({REMOVABLE}))
+        log = EventLog.open(DIRECTORY, settings, tried, policy=policy)
+        assert log.retention.reduce(2 * PER_SEGMENT)
+        assert len(set(spares(tried)) - {spare}) == count
+        await log.close()
+
+
+def spares(files: SimulatedFiles) -> list[str]:
+    return [name for name in files.names(DIRECTORY) if name.endswith(".spare")]

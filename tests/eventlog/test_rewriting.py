@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from teddy_edge.eventlog import Entry, EventLog, LostRange, Policy
 from teddy_edge.eventlog.frame import FIRST, LAST
+from teddy_edge.eventlog.segment import first_seq_of
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
-from tests.eventlog.histories import DIRECTORY, TINY, layouts
+from tests.eventlog.histories import DIRECTORY, TINY, Layout, layouts
 
 STAYING, REMOVABLE, DROPPABLE = 1, 5, 6
 CLASSES = (STAYING, REMOVABLE, DROPPABLE, STAYING, REMOVABLE, REMOVABLE, STAYING)
@@ -55,3 +56,19 @@ async def test_each_record_of_a_rewritten_segment_is_an_append_of_its_own() -> N
     for segment in layouts(files)[:-1]:
         kept = [frame for frame in segment.frames if frame.is_record]
         assert {(frame.position, frame.flags) for frame in kept} == {(0, FIRST | LAST)}
+
+
+async def test_the_seal_of_a_rewritten_segment_counts_what_is_kept_and_what_was_removed() -> None:
+    files, lost = await rewritten_log()
+    for segment in layouts(files)[:-1]:
+        *frames, seal = segment.frames
+        numbers = seal.seq - first_seq_in(segment) + 1
+        within = lost.count if first_seq_in(segment) <= lost.first_seq <= seal.seq else 0
+        assert seal.record_count == numbers - within
+        assert seal.record_count == sum(frame.seq - frame.begin_seq + 1 for frame in frames)
+
+
+def first_seq_in(segment: Layout) -> int:
+    first_seq = first_seq_of(segment.path.name)
+    assert first_seq is not None
+    return first_seq

@@ -8,9 +8,12 @@ from zlib import crc32
 import pytest
 
 from teddy_edge.errors import LogFormatUnsupported, LogNotFound
-from teddy_edge.eventlog import Damage, Entry, EventLog, Policy
+from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
+from teddy_edge.eventlog import frame as framing
+from teddy_edge.eventlog.files import NEW, File
 from teddy_edge.eventlog.inspection import Defect, Kind, verify
 from teddy_edge.eventlog.origin import ORIGIN_NAME
+from teddy_edge.eventlog.segment import HEADER_BYTES, decode_header, file_name
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.snapshot import Snapshot, Statistics
 from tests.eventlog.histories import (
@@ -164,7 +167,7 @@ async def test_a_hole_before_the_last_commit_is_damage_although_no_seal_follows(
     files = SimulatedFiles()
     log = EventLog.open(DIRECTORY, TINY, files)
     log.start()
-    for size in (1, 1, 2):
+    for size in (1, 2, 2):
         await append(log, size)
     (segment,) = layouts(files)
     for frame in segment.records:
@@ -173,6 +176,101 @@ async def test_a_hole_before_the_last_commit_is_damage_although_no_seal_follows(
         data[frame.offset_bytes : frame.end_bytes] = bytes(size_bytes)
         holed = files.copy()
         holed.damage(segment.path, bytes(data))
-        is_proven = frame.seq <= 2
+        is_proven = frame.seq <= 3
         assert verify(DIRECTORY, holed).is_whole is not is_proven
     await log.close()
+
+
+async def test_a_first_commit_whose_first_record_is_torn_is_unfinished() -> None:
+    files = SimulatedFiles()
+    log = await write_history(files, (3,))
+    (segment,) = layouts(files)
+    first, *_, last = segment.records
+    data = segment.data[:HEADER_BYTES] + bytes(first.size_bytes) + segment.data[first.end_bytes :]
+    files.damage(segment.path, data)
+    verification = verify(DIRECTORY, files)
+    size_bytes = last.end_bytes - HEADER_BYTES
+    assert verification.is_whole
+    assert verification.unfinished == Damage(segment.path, HEADER_BYTES, size_bytes)
+    await log.close()
+
+
+async def test_a_torn_append_is_unfinished_also_where_another_of_its_commit_is_whole() -> None:
+    files = SimulatedFiles()
+    log = await write_history(files, (1, 1, 1))
+    (segment,) = layouts(files)
+    first, torn, whole = segment.records
+    header = decode_header(segment.path, segment.data)
+    assert header is not None
+    salt = framing.salt_of(header.epoch, header.first_seq)
+    same_commit = framing.encode(
+        salt, 1, whole.flags, whole.data_class, whole.seq, whole.body, whole.chain
+    )
+    data = segment.data[: first.end_bytes] + bytes(torn.size_bytes) + same_commit
+    files.damage(segment.path, data)
+    verification = verify(DIRECTORY, files)
+    size_bytes = whole.end_bytes - first.end_bytes
+    assert verification.is_whole
+    assert verification.unfinished == Damage(segment.path, first.end_bytes, size_bytes)
+    await log.close()
+
+
+async def test_a_hole_in_the_last_commit_of_a_finished_segment_is_damage() -> None:
+    files = SimulatedFiles()
+    await (await write_history(files, [2] * 6)).close()
+    segment = layouts(files)[0]
+    torn, end_bytes = segment.records[-2], segment.records[-1].end_bytes
+    data = segment.data[: torn.offset_bytes] + bytes(torn.size_bytes)
+    files.damage(segment.path, data + segment.data[torn.end_bytes : end_bytes])
+    lost = Gap(torn.seq, torn.seq)
+    assert verify(DIRECTORY, files).defects == [
+        Defect(Kind.BYTES, segment.path, torn.offset_bytes, torn.size_bytes, lost),
+        Defect(Kind.END, segment.path, end_bytes, 0, None),
+    ]
+
+
+async def test_a_file_that_waits_for_its_name_is_a_segment_if_it_has_a_header() -> None:
+    files, segments = await closed_log()
+    for segment in segments:
+        waiting = files.copy()
+        waiting.rename(segment.path, segment.path.with_name(segment.path.name + NEW))
+        assert verify(DIRECTORY, waiting).is_whole
+    files.damage(DIRECTORY / (file_name(LAST + 1) + NEW), b"not yet written")
+    assert Snapshot(DIRECTORY, files).names() == [segment.path.name for segment in segments]
+    start = b"TEDDYLOG" + (2).to_bytes(4, "little")
+    newer = DIRECTORY / (file_name(LAST + 1) + NEW)
+    files.damage(newer, start + crc32(start).to_bytes(4, "little"))
+    with pytest.raises(LogFormatUnsupported) as caught:
+        Snapshot(DIRECTORY, files)
+    assert caught.value.path == newer
+
+
+class NamedMeanwhile(SimulatedFiles):
+    """The list of names is old: one of them has lost its suffix since."""
+
+    def __init__(self, files: SimulatedFiles, waiting: str) -> None:
+        super().__init__()
+        self._under = files
+        self._waiting = waiting
+
+    def names(self, directory: Path) -> list[str]:
+        return [n + NEW * (n == self._waiting) for n in self._under.names(directory)]
+
+    def open(self, path: Path, *, writable: bool = False) -> File:
+        return self._under.open(path, writable=writable)
+
+
+async def test_a_segment_that_gets_its_name_meanwhile_is_read_under_it() -> None:
+    files, segments = await closed_log()
+    for segment in segments:
+        assert verify(DIRECTORY, NamedMeanwhile(files, segment.path.name)).is_whole
+    looks = 0
+
+    def hide_twice(operation: str, path: Path) -> OSError | None:
+        nonlocal looks
+        looks += path == segments[0].path
+        is_hidden = path == segments[0].path and looks == 2  # the first look reads the header only
+        return FileNotFoundError() if is_hidden else None
+
+    files.fault = hide_twice
+    assert verify(DIRECTORY, files).is_whole

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from teddy_edge.eventlog import Entry, EventLog, Policy
-from teddy_edge.eventlog.files import File
+from teddy_edge.eventlog.files import File, SystemFiles
 from teddy_edge.eventlog.frame import SEAL_BYTES
 from teddy_edge.eventlog.inspection import verify
 from teddy_edge.eventlog.reserve import RESERVE_NAME
@@ -18,7 +18,7 @@ from teddy_edge.eventlog.segment import HEADER_BYTES, first_seq_of
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.snapshot import Snapshot, Statistics
-from teddy_edge.eventlog.spares import last_seq_of, spare_name
+from teddy_edge.eventlog.spares import Spares, give_up_spares, last_seq_of, spare_name
 from teddy_edge.settings import LogSettings
 from tests.eventlog.histories import (
     DIRECTORY,
@@ -473,3 +473,17 @@ async def test_a_reader_is_never_given_what_another_segment_wrote_into_the_file_
     assert [r.body for r in log.read(1, 100, 1 << 20)] == [body_of(s) for s in range(1, 21)]
     assert log.report.complete
     await log.close()
+
+
+def test_a_file_is_kept_from_half_a_full_segment_to_a_full_one(tmp_path: Path) -> None:
+    full_bytes = TINY.segment_bytes_max + SEAL_BYTES
+    files = SystemFiles()
+    for size_bytes, is_kept in [
+        (full_bytes // 2 - 1, False), (full_bytes // 2, True),
+        (full_bytes, True), (full_bytes + 1, False),
+    ]:  # fmt: skip
+        path = tmp_path / "a"
+        path.write_bytes(bytes(size_bytes))
+        assert Spares(tmp_path, files, TINY, 0).keep(path, 7) is is_kept
+        assert give_up_spares(tmp_path, files) is is_kept
+        assert spare_name(7) not in files.names(tmp_path)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from teddy_edge.fleet.broker import Mosquitto
 from tests.acceptance.bear import EMMA, Bear
-from tests.acceptance.cloud import cloud_at
+from tests.acceptance.cloud import cloud_at, payload_of
 
 
 def start_and_arm(bear: Bear, moment: str, armed: Path) -> None:
@@ -60,3 +61,33 @@ async def test_a_command_that_was_acknowledged_does_not_come_again(
             third = await cloud.send("register_child", EMMA)
             await cloud.results(third)
             assert len(await cloud.results(command_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "changes"),
+    [
+        ("done", EMMA, {"correlation_id": "signup-7"}),
+        ("rejected", {}, {}),
+        ("expired", EMMA, {"expires_at": "2026-11-22T10:00:00Z"}),
+    ],
+)
+async def test_a_duplicate_gets_the_same_bytes_but_for_the_mark_also_after_a_restart(
+    tmp_path: Path, broker: Mosquitto, status: str, data: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    async with cloud_at(broker.port) as cloud:
+        with Bear(tmp_path, broker.port) as bear:
+            bear.start()
+            command_id = await cloud.send("register_child", data, **changes)
+            (result,) = await cloud.results(command_id)
+            assert result["status"] == status
+            await cloud.send("register_child", data, command_id, **changes)
+            await cloud.results(command_id, 2)
+            bear.kill()
+            bear.start()
+            await cloud.send("register_child", data, command_id, **changes)
+            told = await cloud.on(lambda each: str(each.topic).endswith(command_id), 3)
+    first, *others = [payload_of(each) for each in told if "/result/" in str(each.topic)]
+    marked = first.replace(b'"duplicate":false', b'"duplicate":true')
+    assert marked != first
+    assert others
+    assert set(others) == {marked}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ async def written(box: Box, read_models: ChildProjectionManager) -> str:
 
 
 def spoil(directory: Path, statement: str, *values: object) -> None:
-    with sqlite3.connect(directory / "cache.db") as database:
+    with closing(sqlite3.connect(directory / "cache.db", isolation_level=None)) as database:
         database.execute(statement, values)
 
 

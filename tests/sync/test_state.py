@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -150,7 +150,7 @@ async def test_no_topic_is_cleared_while_the_read_models_are_mended(
             return read(*limits)
 
         monkeypatch.setattr(box.log, "read", read_slowly)
-        with sqlite3.connect(tmp_path / "rows" / "cache.db") as database:
+        with closing(sqlite3.connect(tmp_path / "rows/cache.db", isolation_level=None)) as database:
             database.execute("UPDATE Cache SET value = x'c1' WHERE key = ?", (key,))
         mending = asyncio.create_task(read_models.get(key))
         while not 0 < read_models.position < box.log.last_seq:  # noqa: ASYNC110 (it sets no event)

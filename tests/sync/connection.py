@@ -48,7 +48,7 @@ class RecordingConnection:
 
     async def has(self, count: int) -> list[Published]:
         """Wait for so many messages."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.published) < count:
                 self._arrived.clear()
                 await self._arrived.wait()

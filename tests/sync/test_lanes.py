@@ -11,8 +11,8 @@ from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.sync.signals import UrgentEvent, decode_signal
 from tests.sync.uplinking import SETTINGS, TOPICS, Bear, running
 
-SLOW = SETTINGS.model_copy(update={"history_records_per_s": 1})
-"""Three records a batch, so a second batch of history is three seconds away."""
+SLOW = SETTINGS.model_copy(update={"history_records_per_s": 0.01})
+"""Three records a batch: a second batch of history is further away than any test waits."""
 
 
 async def test_a_backlog_is_marked_and_news_are_not(tmp_path: Path, broker: Mosquitto) -> None:
@@ -36,6 +36,7 @@ async def test_a_safety_event_passes_a_backlog_and_follows_in_order(
         await cloud.heard("events 4")
         await cloud.confirm(bear.log, 6)
         await cloud.heard("events 7")
+        await cloud.heard("urgent 7")
         (record,) = next(batch for batch in cloud.batches if batch.first_seq == 7).records
         event = decode_record(7, record.data_class, record.body)
         urgent = decode_signal(UrgentEvent, json.dumps(cloud.urgent[0]).encode())

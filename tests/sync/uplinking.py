@@ -24,7 +24,10 @@ from teddy_edge.testing import FakeClock
 from teddy_edge.topics import Topics
 
 TOPICS = Topics("bear-001")
-SETTINGS = SyncSettings(batch_records_max=3, batches_in_flight_max=2, confirm_timeout_s=1)
+SETTINGS = SyncSettings(batch_records_max=3, batches_in_flight_max=2, confirm_timeout_s=3600)
+"""Nothing goes out twice, however slow the machine is."""
+IMPATIENT = SETTINGS.model_copy(update={"confirm_timeout_s": 0.2})
+TIMEOUT_S = 30
 
 
 class Cloud:
@@ -54,7 +57,7 @@ class Cloud:
 
     async def heard(self, what: str) -> None:
         """Wait for a message, named as in `order`."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(TIMEOUT_S):
             while what not in self.order:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -65,7 +68,7 @@ class Cloud:
 
     async def has(self, count: int) -> list[list[int]]:
         """Wait for so many batches; gives the sequence numbers of each."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(TIMEOUT_S):
             while len(self.batches) < count:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -94,8 +97,9 @@ class Bear:
         )
 
     async def append(self, count: int, random_bytes: int = 0) -> None:
+        """Record so many at once: the uplink sees all of them or none."""
         bodies = [os.urandom(random_bytes) or b"body" for _ in range(count)]
-        await asyncio.gather(*[self.log.append([Entry(5, body)]) for body in bodies])
+        await self.log.append([Entry(5, body) for body in bodies])
 
     async def violate(self, details: str = "") -> None:
         """Record a safety event."""
@@ -104,7 +108,7 @@ class Bear:
         await self.log.append([Entry(int(event.data_class), body)])
 
     async def confirmed(self, seq: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(TIMEOUT_S):
             while self.uplink.confirmed_seq < seq:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -15,8 +15,8 @@ from teddy_edge.errors import DaemonUnreachable
 from teddy_edge.local_client import LocalClient
 
 DAEMON = ("-m", "teddy_edge.cli", "run", "--simulate")
-START_S_MAX = 20.0
-STOP_S_MAX = 10.0
+START_S_MAX = 60.0
+STOP_S_MAX = 30.0
 
 EMMA = {
     "parent_id": "parent-123",
@@ -88,6 +88,13 @@ class Bear:
         deadline = time.monotonic() + START_S_MAX
         while (found := self._part(what)) != value:
             assert time.monotonic() < deadline, f"{what} is {found}, not {value}"
+            time.sleep(0.02)
+
+    def wait_until_confirmed(self, seq: int) -> None:
+        """Wait until the cloud has confirmed this event, and maybe later ones."""
+        deadline = time.monotonic() + START_S_MAX
+        while (found := self.client.status().body["log"]["confirmed_seq"]) < seq:
+            assert time.monotonic() < deadline, f"{found} is confirmed, not {seq}"
             time.sleep(0.02)
 
     def _part(self, what: str) -> object:

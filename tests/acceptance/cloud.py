@@ -18,7 +18,7 @@ from teddy_edge.topics import Topics
 
 TOPICS = Topics("bear-001")
 PARENT = {"id": "parent-123", "role": "parent"}
-WAIT_S_MAX = 15.0
+WAIT_S_MAX = 60.0
 
 
 class Cloud:
@@ -107,9 +107,21 @@ def reply_to(topic: str, correlation_data: bytes) -> Properties:
 
 
 @asynccontextmanager
-async def cloud_at(port: int) -> AsyncIterator[Cloud]:
-    """Connect to a broker and listen to everything on it."""
-    async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+async def cloud_at(port: int, name: str | None = None) -> AsyncIterator[Cloud]:
+    """Connect to a broker and listen to everything on it.
+
+    For one with a name the broker keeps what comes while it is away.
+    """
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = 0 if name is None else 3600
+    async with aiomqtt.Client(
+        "127.0.0.1",
+        port,
+        identifier=name,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        clean_start=name is None,
+        properties=properties,
+    ) as client:
         await client.subscribe("#", qos=1)
         cloud = Cloud(client)
         listening = asyncio.create_task(cloud.listen())

@@ -77,6 +77,7 @@ async def test_a_duplicate_gets_the_same_bytes_but_for_the_mark_also_after_a_res
     async with cloud_at(broker.port) as cloud:
         with Bear(tmp_path, broker.port) as bear:
             bear.start()
+            bear.wait_until("broker.connected", value=True)
             command_id = await cloud.send("register_child", data, **changes)
             (result,) = await cloud.results(command_id)
             assert result["status"] == status

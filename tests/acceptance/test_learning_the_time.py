@@ -37,7 +37,7 @@ async def test_what_was_recorded_before_the_time_was_known_is_dated_at_the_recei
             assert bear.client.status().body["clock_trust"] == "synced"
             assert (await asyncio.to_thread(bear.client.press, "left_paw")).ok
             log = bear.client.status().body["log"]
-            await asyncio.to_thread(bear.wait_until, "log.confirmed_seq", log["last_seq"])
+            await asyncio.to_thread(bear.wait_until_confirmed, log["last_seq"])
         receiving.cancel()
         await asyncio.gather(receiving, return_exceptions=True)
         found = list(dated(lambda: sink.records("bear-001", UUID(log["epoch"]))))

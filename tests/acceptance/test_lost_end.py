@@ -28,7 +28,7 @@ async def test_no_number_that_the_cloud_knows_is_given_again(
         async with cloud_at(broker.port) as cloud:
             confirmed = f'{{"epoch": "{status["epoch"]}", "seq": {status["last_seq"]}}}'
             await cloud.publish(TOPICS.confirmed, confirmed, retain=True)
-            bear.wait_until("log.confirmed_seq", status["last_seq"])
+            bear.wait_until_confirmed(status["last_seq"])
             bear.stop()
             (segment,) = (tmp_path / "data" / "log").glob("*.log")
             content = segment.read_bytes()
@@ -71,7 +71,7 @@ async def test_the_real_receiver_stores_what_comes_behind_a_lost_end(
             for _ in range(5):
                 assert (await asyncio.to_thread(bear.client.press, "belly")).ok
             last_seq = bear.client.status().body["log"]["last_seq"]
-            await asyncio.to_thread(bear.wait_until, "log.confirmed_seq", last_seq)
+            await asyncio.to_thread(bear.wait_until_confirmed, last_seq)
             bear.stop()
             (segment,) = (tmp_path / "data" / "log").glob("*.log")
             segment.write_bytes(segment.read_bytes()[: segment.stat().st_size // 2])
@@ -80,6 +80,6 @@ async def test_the_real_receiver_stores_what_comes_behind_a_lost_end(
             for _ in range(5):
                 assert (await asyncio.to_thread(bear.client.press, "belly")).ok
             last_seq = bear.client.status().body["log"]["last_seq"]
-            await asyncio.to_thread(bear.wait_until, "log.confirmed_seq", last_seq)
+            await asyncio.to_thread(bear.wait_until_confirmed, last_seq)
         receiving.cancel()
         await asyncio.gather(receiving, return_exceptions=True)

@@ -54,7 +54,7 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
 
 
 async def end(process: asyncio.subprocess.Process, stdin: bytes = b"") -> Outcome:
-    out, err = await asyncio.wait_for(process.communicate(stdin), 30)
+    out, err = await asyncio.wait_for(process.communicate(stdin), 60)
     assert process.returncode is not None
     return Outcome(process.returncode, (out or b"").decode(), err.decode())
 
@@ -277,9 +277,9 @@ async def test_tail_shows_a_line_for_each_event_and_nothing_of_a_child(bear: Ser
     bear.record(2)
     tail = await start("tail", "--from", "1", "--socket", str(bear.client.path))
     assert tail.stdout is not None
-    lines = [(await asyncio.wait_for(tail.stdout.readline(), 30)).decode() for _ in range(2)]
+    lines = [(await asyncio.wait_for(tail.stdout.readline(), 60)).decode() for _ in range(2)]
     bear.record(1)
-    lines.append((await asyncio.wait_for(tail.stdout.readline(), 30)).decode())
+    lines.append((await asyncio.wait_for(tail.stdout.readline(), 60)).decode())
     tail.send_signal(signal.SIGINT)
     outcome = await end(tail)
     assert (outcome.code, outcome.err) == (0, "")
@@ -293,7 +293,7 @@ async def test_tail_starts_with_the_last_ten_events(bear: ServedBear) -> None:
     bear.record(25)
     tail = await start("tail", "--json", "--socket", str(bear.client.path))
     assert tail.stdout is not None
-    first = json.loads(await asyncio.wait_for(tail.stdout.readline(), 30))
+    first = json.loads(await asyncio.wait_for(tail.stdout.readline(), 60))
     assert first == bear.view.told[15]
     tail.send_signal(signal.SIGINT)
     assert (await end(tail)).code == 0
@@ -318,7 +318,7 @@ async def test_tail_says_when_the_daemon_stops(tmp_path: Path) -> None:
     async with serving(bear):
         tail = await start("tail", "--socket", str(bear.client.path))
         assert tail.stdout is not None
-        await asyncio.wait_for(tail.stdout.readline(), 30)
+        await asyncio.wait_for(tail.stdout.readline(), 60)
     outcome = await end(tail)
     assert (outcome.code, outcome.err) == (69, "teddy-edge: the daemon has stopped\n")
 

@@ -38,7 +38,7 @@ async def rebuild(
 
 
 async def outcome(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         out, err = await process.communicate()
     return process.returncode, out.decode(), (err or b"").decode()
 

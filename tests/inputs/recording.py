@@ -86,7 +86,7 @@ class RecordingQueries:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, for at most ten seconds."""
-    async with asyncio.timeout(10):
+    """Wait for a condition, for at most a minute."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 (what is waited for sets no event)
             await asyncio.sleep(0.005)

@@ -118,10 +118,10 @@ class Served:
 @asynccontextmanager
 async def serving(served: Served) -> AsyncIterator[Served]:
     task = asyncio.create_task(served.api.run())
-    await asyncio.wait_for(served.api.ready.wait(), 10)
+    await asyncio.wait_for(served.api.ready.wait(), 60)
     try:
         yield served
     finally:
         task.cancel()
-        await asyncio.wait_for(asyncio.wait({task}), 10)
+        await asyncio.wait_for(asyncio.wait({task}), 60)
     assert task.cancelled()

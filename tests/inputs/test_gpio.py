@@ -32,13 +32,13 @@ class Bear:
 
     async def press(self, button: str = "left_paw") -> int:
         self.clock.advance(1.0)
-        return await asyncio.wait_for(self.pins.press(button), 10)
+        return await asyncio.wait_for(self.pins.press(button), 60)
 
 
 @asynccontextmanager
 async def running(bear: Bear) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(bear.buttons.run())
-    await asyncio.wait_for(bear.buttons.ready.wait(), 10)
+    await asyncio.wait_for(bear.buttons.ready.wait(), 60)
     try:
         yield task
     finally:
@@ -157,7 +157,7 @@ async def test_a_poisoned_log_ends_the_buttons(tmp_path: Path) -> None:
         bear.commands.error = LogPoisoned("fsync", tmp_path, OSError(5, "broken"))
         await asyncio.to_thread(bear.buttons.tap, "belly")
         with pytest.raises(LogPoisoned):
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
 
 
 async def test_the_loop_wakes_at_once_for_an_edge_on_another_thread() -> None:
@@ -166,7 +166,7 @@ async def test_the_loop_wakes_at_once_for_an_edge_on_another_thread() -> None:
     async with running(bear):
         thread = threading.Timer(0.2, bear.buttons.tap, args=("belly",))  # the loop sleeps by then
         thread.start()
-        await asyncio.wait_for(bear.commands.finished.wait(), 10)
+        await asyncio.wait_for(bear.commands.finished.wait(), 60)
         thread.join()
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from teddy_edge.mqtt_link import MqttLink
 from teddy_edge.settings import BrokerSettings
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 def settings_for(port: int, **changes: object) -> BrokerSettings:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from teddy_edge.fleet.broker import Mosquitto, free_port
+from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.mqtt_link import MqttLink
 from tests.mqtt_link.linking import running, settings_for, until
 
@@ -35,16 +35,9 @@ def garbage_is_collected_here() -> Iterator[None]:
 
 
 @pytest.fixture
-def tls_port(tmp_path: Path) -> int:
-    return free_port()
-
-
-@pytest.fixture
-def tls_broker(tmp_path: Path, tls_port: int) -> Mosquitto:
+def tls_broker(tmp_path: Path) -> Mosquitto:
     """A broker that talks TLS 1.3 to clients with our authority's certificate."""
     lines = [
-        "per_listener_settings false",
-        f"listener {tls_port} 127.0.0.1",
         f"cafile {CERTIFICATES / 'ca.crt'}",
         f"certfile {CERTIFICATES / 'server.crt'}",
         f"keyfile {CERTIFICATES / 'server.key'}",
@@ -57,9 +50,9 @@ def link_to(port: int, **changes: object) -> MqttLink:
     return MqttLink(settings_for(port, **changes), "bear", subscriptions=[], sessions={})
 
 
-async def test_a_client_with_a_certificate_connects(tls_broker: Mosquitto, tls_port: int) -> None:
+async def test_a_client_with_a_certificate_connects(tls_broker: Mosquitto) -> None:
     with tls_broker:
-        link = link_to(tls_port, **TRUST, **OURS)
+        link = link_to(tls_broker.port, **TRUST, **OURS)
         async with running(link):
             await until(lambda: link.connected)
 
@@ -74,13 +67,12 @@ async def test_a_client_with_a_certificate_connects(tls_broker: Mosquitto, tls_p
 )
 async def test_a_client_that_cannot_connect_says_what_to_set(
     tls_broker: Mosquitto,
-    tls_port: int,
     caplog: pytest.LogCaptureFixture,
     changes: dict[str, object],
     said: str,
 ) -> None:
     with tls_broker, caplog.at_level(logging.WARNING):
-        link = link_to(tls_port, **changes)
+        link = link_to(tls_broker.port, **changes)
         async with running(link):
             await until(lambda: said in caplog.text)
             assert not link.connected

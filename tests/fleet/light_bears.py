@@ -41,8 +41,8 @@ class LightBear:
         self.topics = Topics(name)
         self.log = log
         self.last_seq = 0
-        self.tried_at_s: list[float] = []
-        """When it tried to connect, on the loop's clock."""
+        self.due_at_s: list[float] = []
+        """When it was to connect again, on the loop's clock; a busy machine may be late for it."""
         self._port = port
         self._backoff = backoff
         self._confirmed_seq = 0
@@ -56,12 +56,13 @@ class LightBear:
         """Keep a connection, for ever."""
         while True:
             began_s = asyncio.get_running_loop().time()
-            self.tried_at_s.append(began_s)
             try:
                 await self._serve_one_connection()
             except (OSError, asyncio.IncompleteReadError):
-                held_s = asyncio.get_running_loop().time() - began_s
-                await asyncio.sleep(self._backoff.next_s(held_s))
+                ended_s = asyncio.get_running_loop().time()
+                wait_s = self._backoff.next_s(ended_s - began_s)
+                self.due_at_s.append(ended_s + wait_s)
+                await asyncio.sleep(wait_s)
 
     def record(self, last_seq: int) -> None:
         """Have events up to a number happen."""

@@ -57,8 +57,7 @@ class Header(NamedTuple):
     """The chain value that its first record continues from; empty if unknown (zeros on disk)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
+class StoredRecord(NamedTuple):
     """A record as it was read back.
 
     `chain_before` is the chain value of the record before it, and empty if that one is lost.
@@ -172,11 +171,11 @@ class Segment:
 
     def note(self, seq: int, offset_bytes: int, end_bytes: int, chain: bytes) -> None:
         """Take up a record, in order."""
-        before = self.chain if seq == self.last_seq + 1 else CHAIN_UNKNOWN
         marks = self.marks
         assert marks is not None, "a segment that grows has its index"
         is_due = not marks or self.record_count % MARK_RECORDS == 0
         if is_due or end_bytes - marks[-1].offset_bytes > MARK_BYTES:
+            before = self.chain if seq == self.last_seq + 1 else CHAIN_UNKNOWN
             marks.append(Mark(seq, offset_bytes, before))
         self.last_seq, self.chain, self.end_bytes = seq, chain, end_bytes
         self.record_count += 1

@@ -24,7 +24,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import msgpack
@@ -49,8 +49,7 @@ NoChain = Annotated[bytes, Field(max_length=0)]
 Uuid = Annotated[bytes, Field(min_length=16, max_length=16)]
 
 
-@dataclass(frozen=True, slots=True)
-class WireRecord:
+class WireRecord(NamedTuple):
     """One record of a batch."""
 
     seq: int

@@ -114,7 +114,7 @@ def test_a_hole_in_the_log_ends_a_batch() -> None:
 
 
 def test_what_is_lost_before_a_batch_is_counted_and_its_first_record_goes_alone() -> None:
-    after_a_hole = [dataclasses.replace(stored(7, 1)[0], chain_before=b""), *stored(8, 2)]
+    after_a_hole = [stored(7, 1)[0]._replace(chain_before=b""), *stored(8, 2)]
     batch = decode_batch(encode_batch(batch_of(EPOCH, after_a_hole, 3)), BYTES_MAX)
     assert (batch.after_seq, batch.first_seq, batch.last_seq, batch.lost_before) == (3, 7, 7, 3)
     batch.verify()

@@ -156,7 +156,8 @@ class Uplink:
             window.confirm(self._stored_seq)
             waiting = self._log.last_seq - window.read_seq
             if waiting > 0 and len(window.unconfirmed) < self._settings.batches_in_flight_max:
-                if waiting < self._settings.batch_records_max:
+                is_news = window.read_seq >= window.history_seq
+                if is_news and waiting < self._settings.batch_records_max:
                     await asyncio.sleep(self._settings.batch_wait_s)
                 await self._send_next(connection, window)
             elif not await self._change(window):

@@ -24,6 +24,14 @@ async def test_a_backlog_is_marked_and_news_are_not(tmp_path: Path, broker: Mosq
         assert [batch.replayed for batch in cloud.batches] == [True, True, False]
 
 
+async def test_a_backlog_is_not_kept_back_until_more_comes(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    patient = SETTINGS.model_copy(update={"batch_wait_s": 3600})
+    async with running(tmp_path, broker, patient, lambda bear: bear.append(4)) as (_, cloud):
+        assert await cloud.has(2) == [[1, 2, 3], [4]]
+
+
 async def test_a_safety_event_passes_a_backlog_and_follows_in_order(
     tmp_path: Path, broker: Mosquitto
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import aiomqtt
@@ -140,3 +141,19 @@ async def test_events_recorded_without_a_broker_go_up_in_order_when_it_is_back(
             listening = asyncio.create_task(again.listen())
             assert await again.has(2) == [[2, 3, 4], [5]]
             listening.cancel()
+
+
+async def test_what_follows_does_not_wait_until_the_card_has_kept_a_confirmation(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_ready = threading.Event()
+    monkeypatch.setattr(Cursor, "move", lambda *_: is_ready.wait(2 * TIMEOUT_S))
+    async with running(tmp_path, broker) as (bear, cloud):
+        await bear.append(7)
+        await cloud.has(2)
+        await cloud.confirm(bear.log, 3)
+        try:
+            assert (await cloud.has(3))[2] == [7]
+            assert bear.uplink.confirmed_seq == 0
+        finally:
+            is_ready.set()

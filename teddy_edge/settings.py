@@ -139,8 +139,8 @@ class QuerySettings(Section):
 class SyncSettings(Section):
     """What goes upstream."""
 
-    batch_records_max: int = Field(100, ge=1, le=10_000)
-    batch_bytes_max: int = Field(64 * 1024, ge=1024, le=1024**2)
+    batch_records_max: int = Field(500, ge=1, le=10_000)
+    batch_bytes_max: int = Field(128 * 1024, ge=1024, le=1024**2)
     batch_wait_s: float = Field(0.05, ge=0, le=60)
     batches_in_flight_max: int = Field(4, ge=1, le=64)
     confirm_timeout_s: float = Field(30.0, gt=0, le=3600)

@@ -84,7 +84,6 @@ class Recovery:
         segments = [] if origin is None else self._segments(origin.epoch, headers)
         if origin is None or not segments:
             origin, segments = self._new_log()
-        self._index_last(segments[-1])
         self._count_missing(origin, segments)
         self._quarantine.bound()
         return Recovered(origin, segments, self._report)
@@ -269,14 +268,6 @@ class Recovery:
             self._note_gap(before.last_seq + 1, after.first_seq - 1)
         self._report.gaps.sort(key=lambda gap: gap.first_seq)
         self._report.missing_count = missing_count(origin, segments)
-
-    def _index_last(self, last: Segment) -> None:
-        """Know the places in the segment that is written to, since its end is about to move."""
-        if last.marks is None:
-            found = survey(read_whole(self._files, last.path), last.salt, last.first_seq)
-            fresh = last.emptied()
-            self._report.add(last, last.record_count, found, describe(fresh, found.frames))
-            last.marks, last.record_count = fresh.marks, fresh.record_count
 
     def _new_log(self) -> tuple[Origin, list[Segment]]:
         """Begin anew; also where nothing survived, since its numbers may be known elsewhere."""

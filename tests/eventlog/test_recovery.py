@@ -74,6 +74,20 @@ def test_the_files_of_the_system_are_put_in_order(tmp_path: Path) -> None:
     assert found == sorted([*names, behind, aside, ORIGIN_NAME, LOCK_NAME])
 
 
+async def test_the_origin_is_made_again_from_the_segments() -> None:
+    files, _ = await killed_log(2)
+    path = DIRECTORY / ORIGIN_NAME
+    whole = files.content(path)
+    lost, spoilt = files.copy(), files.copy()
+    lost.remove(path)
+    spoilt.damage(path, bytes([whole[0] ^ 1]) + whole[1:])
+    for each in (lost, spoilt):
+        found = recovered(each)
+        assert found.origin.epoch == recovered(files).origin.epoch
+        assert not found.report.is_new_epoch
+        assert each.content(path) == whole
+
+
 async def test_gaps_are_told_in_order_wherever_they_are_found() -> None:
     files, segments = await killed_log(4)
     *_, third, last = segments

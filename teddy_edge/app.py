@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -114,6 +115,7 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
         view = View(core, clock, link, rebuilding, upstream)
         pins = SimulatedPins(buttons) if simulate else None
         api = LocalApi(settings, commands, queries, view, pins, clock)
+        gc.freeze()  # what is there by now stays: no collection need look at it again
         await _note_start(core.journal)
         tasks = {
             **core.work(),

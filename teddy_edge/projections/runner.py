@@ -21,6 +21,8 @@ from teddy_edge.settings import ProjectionSettings
 logger = logging.getLogger("teddy_edge.projections")
 
 MENDING = "the read models are being built anew"
+GATHER_S = 0.02
+"""How long new records are gathered before the rows follow them. No query waits for it."""
 FAULTS_MAX = 2
 """Faults of the card, less than `renewal_interval_s` apart, after which the rows stay in memory."""
 
@@ -130,6 +132,8 @@ class ChildProjectionManager:
         """Follow the log for ever."""
         while True:
             await self._log.wait_beyond(self.position)
+            self._note_lag()
+            await asyncio.sleep(GATHER_S)
             await self._catch_up()
 
     async def write_in_windows(self) -> None:

@@ -22,6 +22,8 @@ from teddy_edge.topics import Topics
 
 READ_RECORDS_MAX: Final = 500
 READ_BYTES_MAX: Final = 1024 * 1024
+GATHER_S: Final = 0.01
+"""How long new records are gathered before they are looked through."""
 
 logger = logging.getLogger("teddy_edge.sync")
 
@@ -46,7 +48,9 @@ class UrgentLane:
     async def _send_new(self, connection: Connection, begun_seq: int) -> None:
         seq = begun_seq
         while True:
-            last_seq = await self._log.wait_beyond(seq)
+            await self._log.wait_beyond(seq)
+            await asyncio.sleep(GATHER_S)
+            last_seq = self._log.last_seq
             while seq < last_seq:
                 seq = await self._send_after(connection, seq, last_seq)
             if self._reached_seq >= begun_seq:

@@ -101,8 +101,8 @@ class Buttons:
 
     def _watch(self, button: Any, name: str) -> None:
         loop = asyncio.get_running_loop()
-        button.when_pressed = partial(self._on_edge, loop, name, True)
-        button.when_released = partial(self._on_edge, loop, name, False)
+        button.when_activated = partial(self._on_edge, loop, name, True)
+        button.when_deactivated = partial(self._on_edge, loop, name, False)
 
     def _on_edge(self, loop: asyncio.AbstractEventLoop, button: str, pressed: bool) -> None:
         edge = Edge(button, pressed, self._clock.monotonic_ns())
@@ -218,7 +218,8 @@ def _lgpio_factory() -> Any:
 @contextmanager
 def _open_button(name: str, number: int, factory: Any) -> Iterator[Any]:
     try:
-        button = gpiozero.Button(number, pin_factory=factory)
+        # Not gpiozero.Button, of which each has a thread that wakes ten times a second.
+        button = gpiozero.DigitalInputDevice(number, pull_up=True, pin_factory=factory)
     except gpiozero.GPIOZeroError as error:
         raise PinsUnavailable(
             f"button {name} cannot have pin {number}: {error}; see [buttons.pins] in the settings"

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from teddy_edge.errors import LinkError, LinkLost, LinkOverrun, LinkRefused, PacketTooLarge
+from teddy_edge.mqtt_link.buffered_socket import BufferedSocket, has_unread
 from teddy_edge.mqtt_link.client import (
     Filter,
     Incoming,
@@ -118,6 +117,8 @@ class OneConnection:
             failure = could_not_connect(self._settings, str(failure))
         if failure is not None:
             raise failure
+        if (sock := self._paho.socket()) is not None:
+            self._paho._sock = BufferedSocket(sock)
 
     async def subscribe(self, filters: Sequence[Filter]) -> None:
         """Subscribe to each filter; a refusal of any is `LinkRefused`."""
@@ -222,7 +223,7 @@ class OneConnection:
     def _read_or_pause(self) -> None:
         sock = self._paho.socket()
         full = self._room.is_full and self._answers_awaited == 0
-        if not isinstance(sock, socket.socket) or full is not self._reading:
+        if sock is None or full is not self._reading:
             return
         self._reading = not full
         if full:
@@ -230,7 +231,7 @@ class OneConnection:
         else:
             self._heard_at = time.monotonic()
             self._loop.add_reader(sock, self._read)
-            self._loop.call_soon(self._read)  # TLS may hold bytes that the socket does not show
+            self._loop.call_soon(self._read)  # bytes may be there that the system does not show
 
     def _read(self) -> None:
         if not self._reading:
@@ -240,7 +241,7 @@ class OneConnection:
             self._paho.loop_read()
         except (ValueError, LookupError, TypeError, struct.error) as error:
             self._end(LinkLost(f"the broker sent what is not MQTT 5: {error}"))
-        if _has_decrypted_bytes(self._paho.socket()):
+        if has_unread(self._paho.socket()):
             self._loop.call_soon(self._read)
 
     def _start_reading(self) -> None:
@@ -248,18 +249,20 @@ class OneConnection:
             self._paho._sock_close()
         self._read_or_pause()
 
-    def _start_writing(self) -> None:
-        sock = self._paho.socket()
-        if isinstance(sock, socket.socket) and self._paho.want_write():
-            self._loop.add_writer(sock, self._paho.loop_write)
+    def _write(self) -> None:
+        if self._paho.want_write():
+            self._paho.loop_write()
+        if self._paho.want_write() and (sock := self._paho.socket()) is not None:
+            self._loop.add_writer(sock, self._paho.loop_write)  # until all is written
 
-    # paho calls these two on the thread that connects, too; all others on the event loop.
+    # paho calls these two on the thread that connects, until it has; all else on the event loop.
 
     def _on_socket_open(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._start_reading)
 
     def _on_socket_register_write(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._start_writing)
+        on_the_loop = self._loop.call_soon if self._accepted else self._loop.call_soon_threadsafe
+        on_the_loop(self._write)
 
     def _on_log(self, _client: object, _data: object, level: int, line: str) -> None:
         if level == MQTT_LOG_ERR:
@@ -305,7 +308,3 @@ class OneConnection:
         if self._room.take(message):
             self._deliver(Delivery(self, message))
             self._read_or_pause()
-
-
-def _has_decrypted_bytes(sock: object) -> bool:
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0

@@ -13,6 +13,7 @@ import pytest
 from teddy_edge.errors import LinkLost, LinkRefused
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Subscription
+from teddy_edge.mqtt_link.buffered_socket import BufferedSocket
 from teddy_edge.mqtt_link.client import Filter
 from teddy_edge.mqtt_link.connection import Delivery, OneConnection
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
@@ -145,8 +146,9 @@ async def test_small_packets_do_not_wait_for_more() -> None:
         try:
             await connection.open()
             opened = connection._paho.socket()
-            assert isinstance(opened, socket.socket)
-            assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            assert isinstance(opened, BufferedSocket)
+            assert isinstance(opened.inner, socket.socket)
+            assert opened.inner.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         finally:
             connection.close()
 

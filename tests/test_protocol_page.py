@@ -131,7 +131,7 @@ def register() -> dict[str, object]:
         "id": str(uuid4()),
         "name": "register_child",
         "actor": PARENT,
-        "issued_at": "2026-11-22T10:00:00Z",
+        "issued_at": "2020-01-01T10:00:00Z",
         "data": EMMA,
     }
 

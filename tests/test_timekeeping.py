@@ -125,7 +125,7 @@ async def test_it_goes_on_looking(bear: Bear) -> None:
     running = asyncio.create_task(bear.keeper.run(bear.note))
     await asyncio.sleep(0)
     bear.clock.step_wall(0, Trust.SYNCED)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await bear.has_noted.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -141,4 +141,5 @@ def test_the_machines_clock_is_asked_and_holds_what_it_is_told() -> None:
         assert clock.trust() is Trust.SYNCED
     else:
         assert clock.trust() is Trust.SET
-        assert 0 <= clock.wall_ns() - clock.monotonic_ns() - 10**18 + NS_PER_S < 2 * NS_PER_S
+        before_ns = clock.monotonic_ns()
+        assert before_ns <= clock.wall_ns() - 10**18 <= clock.monotonic_ns()

@@ -44,6 +44,7 @@ class Bear:
             "TEDDY_EDGE_BROKER__BACKOFF_S_MIN": "0.1",
             "TEDDY_EDGE_BROKER__BACKOFF_S_MAX": "0.3",
             "TEDDY_EDGE_COMMANDS__ALLOW_UNSIGNED": "true",
+            "TEDDY_EDGE_QUERIES__CATCH_UP_S_MAX": "30",
             "TEDDY_EDGE_SYNC__STATE_WINDOW_S": "0.05",
             "TEDDY_EDGE_DIAGNOSTICS__FORMAT": "json",
             **settings,

@@ -48,7 +48,7 @@ class Cloud:
             "id": command_id,
             "name": name,
             "actor": PARENT,
-            "issued_at": "2026-11-22T10:00:00Z",
+            "issued_at": "2020-01-01T10:00:00Z",
             "data": data,
             **changes,
         }

@@ -68,7 +68,7 @@ async def test_a_command_that_was_acknowledged_does_not_come_again(
     [
         ("done", EMMA, {"correlation_id": "signup-7"}),
         ("rejected", {}, {}),
-        ("expired", EMMA, {"expires_at": "2026-11-22T10:00:00Z"}),
+        ("expired", EMMA, {"expires_at": "2020-01-01T10:00:00Z"}),
     ],
 )
 async def test_a_duplicate_gets_the_same_bytes_but_for_the_mark_also_after_a_restart(

@@ -17,7 +17,7 @@ from teddy_edge.cqrs_service import CQRSService
 from teddy_edge.eventlog import EventLog
 from teddy_edge.events import Record, decode_record
 from teddy_edge.messages import Actor, CommandEnvelope, Origin, Result
-from teddy_edge.settings import CommandSettings, LogSettings, Settings
+from teddy_edge.settings import CommandSettings, LogSettings, QuerySettings, Settings
 from teddy_edge.testing import FakeClock
 
 EMMA = {
@@ -36,7 +36,9 @@ AGES = [age % 10 + 1 for age in range(40)]
 @asynccontextmanager
 async def open_service(directory: Path, clock: FakeClock) -> AsyncIterator[CQRSService]:
     commands = CommandSettings(allow_unsigned=True)
-    service = CQRSService(lambda: Settings(data_directory=directory, commands=commands), clock)
+    patient = QuerySettings(catch_up_s_max=30)
+    settings = Settings(data_directory=directory, commands=commands, queries=patient)
+    service = CQRSService(lambda: settings, clock)
     await service.initialize()
     try:
         yield service

@@ -34,7 +34,7 @@ def register(command_id: UUID, **changes: object) -> SentCommand:
         "id": str(command_id),
         "name": "register_child",
         "actor": PARENT,
-        "issued_at": "2026-11-22T10:00:00Z",
+        "issued_at": "2020-01-01T10:00:00Z",
         "data": EMMA,
         **changes,
     }
@@ -52,7 +52,7 @@ async def result_of(sink: SqliteSink, command_id: UUID) -> Result:
     ("changes", "status"),
     [
         ({}, "done"),
-        ({"expires_at": "2026-11-22T10:00:00Z"}, "expired"),
+        ({"expires_at": "2020-01-01T10:00:00Z"}, "expired"),
         ({"name": "register_child", "data": {}}, "rejected"),
     ],
 )

@@ -72,7 +72,7 @@ async def test_a_command_may_be_msgpack(tmp_path: Path, broker: Mosquitto) -> No
                 "id": command_id,
                 "name": "register_child",
                 "actor": {"id": "parent-123", "role": "parent"},
-                "issued_at": "2026-11-22T10:00:00Z",
+                "issued_at": "2020-01-01T10:00:00Z",
                 "data": EMMA,
             }
             await cloud.publish(TOPICS.command("register_child"), msgpack.packb(envelope))

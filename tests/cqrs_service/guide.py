@@ -17,7 +17,7 @@ OUR_IMPORT = "from teddy_edge.cqrs_service import"
 LEFT_OUT = """\
     parent_id="parent-789", device_id="device-456", name="Noah", age=5, udid="device-noah-002"
 """
-ENDS_S_MAX = 30
+ENDS_S_MAX = 120
 
 
 def block(heading: str) -> str:
@@ -65,7 +65,11 @@ def program() -> str:
 
 def run(data_directory: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run Python with the library's data in a folder; it must end by itself."""
-    environ = {**os.environ, "TEDDY_EDGE_DATA_DIRECTORY": str(data_directory)}
+    environ = {
+        **os.environ,
+        "TEDDY_EDGE_DATA_DIRECTORY": str(data_directory),
+        "TEDDY_EDGE_QUERIES__CATCH_UP_S_MAX": "30",
+    }
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=PROJECT,

@@ -30,9 +30,9 @@ MUTANTS = [
         "acknowledge before fsync",
         "log.py",
         """                self._writer.write(batch)
-                loop.call_soon_threadsafe(self._settle, len(batch))
+                loop.call_soon_threadsafe(self._settle, batch)
 """,
-        """                loop.call_soon_threadsafe(self._settle, len(batch))
+        """                loop.call_soon_threadsafe(self._settle, batch)
                 self._writer.write(batch)
 """,
         "test_faults.py test_power_loss.py",

@@ -59,10 +59,10 @@ def test_the_examples_run_the_guides_eight_scenarios_and_say_what_happens(tmp_pa
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "teddy_edge.examples"],
         cwd=PROJECT,
-        env={"TMPDIR": str(tmp_path)},
+        env={"TMPDIR": str(tmp_path), "TEDDY_EDGE_QUERIES__CATCH_UP_S_MAX": "30"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -33,8 +33,8 @@ CLIENT_IDS = {
     "receiver": "teddy-fleet-receiver",
     "sender": command_sender.CLIENT_ID,
 }
-DEATH_S_MAX = 20.0
-STOP_S_MAX = 10.0
+DEATH_S_MAX = 60.0
+STOP_S_MAX = 30.0
 SAVE_INTERVAL_S = 1
 """How old what the broker remembers after a SIGKILL may be."""
 HIT_S_MAX = 3.0

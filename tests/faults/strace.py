@@ -19,7 +19,7 @@ from tests.acceptance.bear import DAEMON
 STORAGE_CALLS = ("openat", "pwrite64", "fdatasync", "fsync", "ftruncate", "rename", "mkdir")
 SEQS_MAX = 40
 """Segments up to this number are watched."""
-FLUSH_S_MAX = 5.0
+FLUSH_S_MAX = 60.0
 
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 _INJECTED = "(INJECTED)"

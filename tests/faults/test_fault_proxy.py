@@ -11,7 +11,7 @@ import pytest
 from tests.faults.fault_proxy import FaultProxy, LinkFault
 from tests.mqtt_link.peers import PUBACK, PUBLISH, Peer, packet, read_packet
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 MESSAGE = packet(PUBLISH, b"x" * 300)
 ACKNOWLEDGEMENT = packet(PUBACK, b"\0\1")
 

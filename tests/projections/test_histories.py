@@ -123,8 +123,9 @@ async def test_a_rebuild_that_is_given_up_leaves_the_rows_in_use(tmp_path: Path)
         await fill(box.log, box, 20)
         await read_models.include(box.log.last_seq)
         true = await packed(read_models)
-        rebuilding = asyncio.create_task(read_models.rebuild())
-        await asyncio.sleep(0.01)
+        begun = asyncio.Event()
+        rebuilding = asyncio.create_task(read_models.rebuild(lambda *_: begun.set()))
+        await begun.wait()
         rebuilding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await rebuilding

@@ -28,7 +28,7 @@ async def running(read_models: ChildProjectionManager) -> AsyncIterator[Rebuildi
 
 
 async def ended(rebuilding: Rebuilding) -> dict[str, object]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (state := rebuilding.state())["is_running"]:  # noqa: ASYNC110 (it sets no event)
             await asyncio.sleep(0.001)
     return state

@@ -23,7 +23,7 @@ from teddy_edge.clock import NS_PER_S
 from teddy_edge.errors import LogOverloaded
 from teddy_edge.messages import CommandEnvelope, Origin, QueryEnvelope, Result
 from teddy_edge.projections import store
-from teddy_edge.settings import LogSettings, Settings
+from teddy_edge.settings import LogSettings, QuerySettings, Settings
 from teddy_edge.testing import FakeClock
 from tests.commands.box import PARENT
 from tests.projections.histories import Player, steps
@@ -75,7 +75,8 @@ class Bear:
 async def open_bear(
     directory: Path, clock: FakeClock, log: LogSettings = SMALL
 ) -> AsyncIterator[Bear]:
-    limits = Settings(data_directory=directory).model_copy(update={"log": log})
+    queries = QuerySettings(catch_up_s_max=30)
+    limits = Settings(data_directory=directory, queries=queries).model_copy(update={"log": log})
     async with assembled(limits, clock) as core:
         yield Bear(core, clock)
 

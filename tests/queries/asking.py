@@ -105,7 +105,9 @@ async def open_asker(
     clock: FakeClock | None = None,
     **settings: Any,
 ) -> AsyncIterator[Asker]:
-    query_settings = QuerySettings(**{"expensive_per_minute": 1000, **settings})
+    query_settings = QuerySettings(
+        **{"catch_up_s_max": 30, "expensive_per_minute": 1000, **settings}
+    )
     async with (
         open_box(tmp_path / "log", clock=clock) as box,
         open_read_models(box.log, tmp_path / "rows") as read_models,

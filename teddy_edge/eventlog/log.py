@@ -64,8 +64,8 @@ class EventLog:
             directory, self.epoch, self._segments, files, settings, self._guard, self._reserve
         )
         self._next_seq = self._segments[-1].last_seq + 1
-        self._unsettled: deque[tuple[Append, asyncio.Future[int]]] = deque()
-        self._queued_records = 0
+        self._unsettled: deque[asyncio.Future[int]] = deque()
+        self._settled_seq = self._next_seq - 1
         self._queued_bytes = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
@@ -139,6 +139,7 @@ class EventLog:
             return
         self._writer.begin_at(seq + 1, CHAIN_UNKNOWN)
         self._next_seq = seq + 1
+        self._settled_seq = seq
         self.report.gaps.append(gap)
         self.report.missing_count += gap.record_count
 
@@ -165,13 +166,11 @@ class EventLog:
         is_full = self._reserve.is_spent or self._is_over_budget
         if is_full and self._essential.isdisjoint(e.data_class for e in entries):
             raise LogFull(self._directory, self._settings.reserve_bytes)
-        append = Append(self._next_seq, tuple(entries), size_bytes)
         future: asyncio.Future[int] = self._loop.create_future()
+        self._unsettled.append(future)
+        self._queue.put(Append(self._next_seq, tuple(entries), size_bytes))
         self._next_seq += len(entries)
-        self._queued_records += len(entries)
         self._queued_bytes += size_bytes
-        self._unsettled.append((append, future))
-        self._queue.put(append)
         return future
 
     async def wait_for_room(self) -> None:
@@ -226,13 +225,18 @@ class EventLog:
 
     def _checked_size(self, entries: Sequence[Entry]) -> int:
         assert entries, "an append has at least one entry"
-        largest_bytes = max([len(entry.body) for entry in entries])
-        if largest_bytes > self._settings.record_bytes_max:
-            raise RecordTooLarge(largest_bytes, self._settings.record_bytes_max)
         size_bytes = framed_bytes(entries)
+        if size_bytes > self._settings.record_bytes_max:  # else no body can be
+            largest_bytes = max([len(body) for _, body in entries])
+            if largest_bytes > self._settings.record_bytes_max:
+                raise RecordTooLarge(largest_bytes, self._settings.record_bytes_max)
         if size_bytes > self._settings.batch_bytes_max or len(entries) > POSITION_MAX:
             raise RecordTooLarge(size_bytes, self._settings.batch_bytes_max)
         return size_bytes
+
+    @property
+    def _queued_records(self) -> int:
+        return self._next_seq - 1 - self._settled_seq
 
     def _has_room(self) -> bool:
         return (
@@ -263,18 +267,18 @@ class EventLog:
         try:
             while batch := self._queue.take(self._settings.batch_bytes_max):
                 self._writer.write(batch)
-                loop.call_soon_threadsafe(self._settle, len(batch))
+                loop.call_soon_threadsafe(self._settle, batch)
             self._writer.close()
         finally:
             self._writer.abandon()
 
-    def _settle(self, append_count: int) -> None:
-        for _ in range(append_count):
-            append, future = self._unsettled.popleft()
-            self._queued_records -= len(append.entries)
+    def _settle(self, batch: Sequence[Append]) -> None:
+        for append in batch:
+            self._settled_seq += len(append.entries)
             self._queued_bytes -= append.size_bytes
+            future = self._unsettled.popleft()
             if not future.done():
-                future.set_result(append.last_seq)
+                future.set_result(self._settled_seq)
         if len(self._segments) != self._counted_segments:
             self._measure_budget()
         self._wake()
@@ -282,7 +286,7 @@ class EventLog:
     def _on_writer_ended(self, failure: BaseException | None) -> None:
         self._failure = failure or LogClosed(self._directory)
         self._ended.set()
-        for _, future in self._unsettled:
+        for future in self._unsettled:
             if not future.done():
                 future.set_exception(self._failure)
         self._unsettled.clear()

@@ -24,9 +24,6 @@ from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.segment import Header, Segment
 from teddy_edge.settings import LogSettings
 
-Note = tuple[int, int, int, bytes]
-"""A record that was written: number, offset, end, chain value."""
-
 
 class Append(NamedTuple):
     """Entries that are recovered together or not at all, with their numbers."""
@@ -36,15 +33,10 @@ class Append(NamedTuple):
     size_bytes: int
     """With frames."""
 
-    @property
-    def last_seq(self) -> int:
-        """The number of the last entry."""
-        return self.first_seq + len(self.entries) - 1
-
 
 def framed_bytes(entries: Sequence[Entry]) -> int:
     """What entries take up in a segment."""
-    return sum([len(entry.body) for entry in entries]) + FRAME_BYTES_MIN * len(entries)
+    return sum([len(body) for _, body in entries]) + FRAME_BYTES_MIN * len(entries)
 
 
 class WriteQueue:
@@ -111,14 +103,14 @@ class SegmentWriter:
     def write(self, batch: Sequence[Append]) -> None:
         """Make a batch durable and readable; in two parts where a segment ends within it."""
         part: list[Append] = []
-        part_bytes = 0
+        room_bytes = self._room_bytes
         for append in batch:
-            if not self._fits(part_bytes + append.size_bytes) and (part or self._holds_records):
+            if append.size_bytes > room_bytes and (part or self._holds_records):
                 self._write_part(part)
                 self._roll()
-                part, part_bytes = [], 0
+                part, room_bytes = [], self._room_bytes
             part.append(append)
-            part_bytes += append.size_bytes
+            room_bytes -= append.size_bytes
         self._write_part(part)
 
     def close(self) -> None:
@@ -140,55 +132,53 @@ class SegmentWriter:
     def _holds_records(self) -> bool:
         return self._segment.last_seq >= self._segment.first_seq
 
-    def _fits(self, size_bytes: int) -> bool:
-        return self._segment.end_bytes + size_bytes <= self._settings.segment_bytes_max
+    @property
+    def _room_bytes(self) -> int:
+        return self._settings.segment_bytes_max - self._segment.end_bytes
 
     def _write_part(self, part: Sequence[Append]) -> None:
         if not part:
             return
         segment = self._segment
-        frames, notes = self._encode(part)
+        frames, chains = self._encode(part)
+        data = b"".join(frames)
         file = self._open()
         with poisoning("write", segment.path):
-            if segment.end_bytes + sum(map(len, frames)) > self._allocated_bytes:
+            if segment.end_bytes + len(data) > self._allocated_bytes:
                 self._reserve.keep()
-            file.write(segment.end_bytes, self._with_room_ahead(segment.end_bytes, frames))
+                data += self._room_ahead(segment.end_bytes + len(data))
+            file.write(segment.end_bytes, data)
         with poisoning("fdatasync", segment.path):
             file.sync()
         self._has_unsealed = True
         with self._guard:
-            for note in notes:
-                segment.note(*note)
+            for frame, chain in zip(frames, chains, strict=True):
+                begin_bytes = segment.end_bytes
+                segment.note(segment.last_seq + 1, begin_bytes, begin_bytes + len(frame), chain)
 
-    def _encode(self, part: Sequence[Append]) -> tuple[list[bytes], list[Note]]:
-        segment = self._segment
-        salt, chain, end, position = segment.salt, segment.chain, segment.end_bytes, 0
+    def _encode(self, part: Sequence[Append]) -> tuple[list[bytes], list[bytes]]:
+        salt, chain = self._segment.salt, self._segment.chain
         frames: list[bytes] = []
-        notes: list[Note] = []
-        for append in part:
-            first_seq, last_seq = append.first_seq, append.last_seq
-            for seq, (data_class, body) in enumerate(append.entries, first_seq):
+        chains: list[bytes] = []
+        for first_seq, entries, _ in part:
+            last_seq = first_seq + len(entries) - 1
+            for seq, (data_class, body) in enumerate(entries, first_seq):
+                position = len(frames)
                 flags = FIRST * (seq == first_seq) | LAST * (seq == last_seq)
                 chain = framing.next_chain(chain, seq, data_class, body)
-                frame = framing.encode(salt, position, flags, data_class, seq, body, chain)
-                offset, end, position = end, end + len(frame), position + 1
-                frames.append(frame)
-                notes.append((seq, offset, end, chain))
-        return frames, notes
+                frames.append(framing.encode(salt, position, flags, data_class, seq, body, chain))
+                chains.append(chain)
+        return frames, chains
 
-    def _with_room_ahead(self, offset_bytes: int, frames: Sequence[bytes]) -> bytes:
-        """Add zeros once per `allocation_bytes`, so that most commits leave the size as it is.
+    def _room_ahead(self, end_bytes: int) -> bytes:
+        """Give zeros once per `allocation_bytes`, so that most commits leave the size as it is.
 
         A commit that changes the file's size makes the file system write and flush twice.
         """
-        data = b"".join(frames)
-        end_bytes = offset_bytes + len(data)
-        if end_bytes <= self._allocated_bytes:
-            return data
         room_bytes = self._settings.segment_bytes_max + SEAL_BYTES - end_bytes
         ahead_bytes = max(min(self._settings.allocation_bytes, room_bytes), 0)
         self._allocated_bytes = end_bytes + ahead_bytes
-        return data + bytes(ahead_bytes)
+        return bytes(ahead_bytes)
 
     def _open(self) -> File:
         if self._file is None:

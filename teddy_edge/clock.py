@@ -74,7 +74,8 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._boot_id = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+        # A PyDLL keeps the interpreter's lock: the call is shorter than getting it again.
+        self._adjtimex = ctypes.PyDLL(None, use_errno=True).adjtimex
         self._timex = ctypes.create_string_buffer(TIMEX_BYTES_MAX)
         self._held: KnownTime | None = None
 

@@ -35,6 +35,9 @@ def configure(settings: DiagnosticsSettings, stream: TextIO) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger(OURS).setLevel(settings.level)
     logging.captureWarnings(capture=True)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = (
+        False  # no line shows it
+    )
 
 
 @contextmanager
@@ -50,10 +53,14 @@ def correlation(correlation_id: str | None) -> Iterator[None]:
 class JsonLine(logging.Formatter):
     """One JSON object in ASCII, on one line."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._encode = json.JSONEncoder(default=str).encode
+
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
         fields = _fields(self, record)
-        return json.dumps({key: _plain(value) for key, value in fields.items()}, default=str)
+        return self._encode({key: _plain(value) for key, value in fields.items()})
 
 
 class ConsoleLine(logging.Formatter):

@@ -11,7 +11,6 @@ newer version wrote keeps its unknown type: it is carried, replayed and synced, 
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
@@ -78,7 +77,8 @@ def encode_event(event: Event, stream: str, cause: Cause, clock: Clock) -> bytes
 
 
 def _fields(event: Event) -> dict[str, Any]:
-    return {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    names: tuple[str, ...] = event.__match_args__  # type: ignore[attr-defined]  # of a dataclass
+    return {name: getattr(event, name) for name in names}
 
 
 def decode_record(seq: int, data_class: int, body: bytes) -> Record:

@@ -179,26 +179,25 @@ def _malformed(sentence: str) -> CommandRejected:
 
 
 def _check_value(value: Any, path: tuple[str | int, ...], depth_left: int) -> None:
-    match value:
-        case dict() | list() if depth_left == 0:
-            raise CommandRejected("too_deep", "the message is nested too deeply")
-        case dict():
-            for key, inner in value.items():
-                _check_scalar(key, path)
-                _check_value(inner, (*path, key), depth_left - 1)
-        case list():
-            for index, inner in enumerate(value):
-                _check_value(inner, (*path, index), depth_left - 1)
-        case _:
-            _check_scalar(value, path)
+    if isinstance(value, dict | list) and depth_left == 0:
+        raise CommandRejected("too_deep", "the message is nested too deeply")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_scalar(key, path)
+            _check_value(inner, (*path, key), depth_left - 1)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_value(inner, (*path, index), depth_left - 1)
+    else:
+        _check_scalar(value, path)
 
 
 def _check_scalar(value: Any, path: tuple[str | int, ...]) -> None:
     code = "invalid"
     match value:
-        case None | bool():
+        case str() if value.isascii() or not SURROGATE.search(value):
             return
-        case str() if not SURROGATE.search(value):
+        case None | bool():
             return
         case int() if INTEGER_MIN <= value <= INTEGER_MAX:
             return

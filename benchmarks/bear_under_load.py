@@ -33,6 +33,7 @@ class BearUnderLoad:
     def __init__(self, directory: Path, port: int) -> None:
         self.batches: list[tuple[EventBatch, int]] = []
         """What came upstream, each with the bytes of its packet."""
+        self.process_id = 0
         self._results: asyncio.Queue[float] = asyncio.Queue()
         self._client = LocalClient(directory / "api.sock")
         self._directory = directory
@@ -61,6 +62,7 @@ class BearUnderLoad:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.process_id = process.pid
         try:
             await asyncio.to_thread(self._begin_to_talk)
             yield

@@ -5,7 +5,8 @@
 Commands go from one publisher over one mosquitto to the real daemon, with results, read models and
 events upstream, and in turn to subscribers that acknowledge by hand and keep each command in one of
 several ways or not at all (see `subscribers`). The rate counts from the first publish to the last
-acknowledgement; for the daemon, to the arrival of the last result.
+acknowledgement; for the daemon, to the arrival of the last result. The CPU time is that of all
+threads of a process; the daemon's includes read models, events upstream and its log lines.
 
 A backlog is drained by the daemon's own link and uplink, not held to a rate, and beside that by the
 same link with one event in each QoS 1 message, one in flight and as many as a bear may have.
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Subscriber:
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
+        self.process_id = process.pid
         self._process = process
 
     @classmethod
@@ -81,25 +83,36 @@ class Contest:
 
     def __init__(self, publisher: WireClient, bear: BearUnderLoad, commands: int) -> None:
         self.rates: dict[str, list[float]] = defaultdict(list)
+        self.cpu_ms: dict[str, list[float]] = defaultdict(list)
+        """For each command."""
         self._publisher = publisher
         self._bear = bear
         self._commands = commands
 
     async def to_bear(self) -> None:
         """Send to the daemon."""
-        commands = [self._bear.command(BEAR) for _ in range(self._commands)]
-        began_s = time.monotonic()
-        await self._publisher.publish(commands)
-        ended_s = await self._bear.results(self._commands)
-        self.rates["teddy-edge"].append(self._commands / (ended_s - began_s))
+
+        async def ended_s() -> float:
+            return await self._bear.results(self._commands)
+
+        await self._send("teddy-edge", BEAR, self._bear.process_id, ended_s)
 
     async def to_subscriber(self, subscriber: Subscriber) -> None:
         """Send to a subscriber."""
-        commands = [self._bear.command(subscriber.name) for _ in range(self._commands)]
-        began_s = time.monotonic()
+
+        async def ended_s() -> float:
+            return float(await subscriber.line())
+
+        await self._send(subscriber.name, subscriber.name, subscriber.process_id, ended_s)
+
+    async def _send(
+        self, name: str, bear: str, process_id: int, ended_s: Callable[[], Awaitable[float]]
+    ) -> None:
+        commands = [self._bear.command(bear) for _ in range(self._commands)]
+        began_s, used_s = time.monotonic(), cpu_s(process_id)
         await self._publisher.publish(commands)
-        ended_s = float(await subscriber.line())
-        self.rates[subscriber.name].append(self._commands / (ended_s - began_s))
+        self.rates[name].append(self._commands / (await ended_s() - began_s))
+        self.cpu_ms[name].append((cpu_s(process_id) - used_s) * 1000 / self._commands)
 
     async def latencies_s(self) -> list[float]:
         """Send one command after the other; gives the time from each to its result."""
@@ -113,7 +126,7 @@ class Contest:
 
 def subscriber_names() -> list[str]:
     """Those that can run here; says which cannot."""
-    names = ["bare", "sqlite_full"]
+    names = ["bare", "bare_with_result", "sqlite_full"]
     for name, module in LIBRARIES.items():
         if find_spec(module):
             names.append(name)
@@ -136,13 +149,22 @@ def flush_s(directory: Path) -> float:
     return statistics.median(took_s)
 
 
-def report_commands(rates: dict[str, list[float]]) -> None:
-    """Print medians, and the bear's as a ratio of each."""
-    medians = {name: statistics.median(found) for name, found in rates.items()}
+def cpu_s(process_id: int) -> float:
+    """Give the CPU time of a process so far, the kernel's for it too (proc(5), stat 14 and 15)."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def report_commands(contest: Contest) -> None:
+    """Print medians, and the bear's rate as a ratio of each."""
+    medians = {name: statistics.median(found) for name, found in contest.rates.items()}
     ours = medians["teddy-edge"]
-    print(f"\n{'commands end to end':24}{'a second':>12}{'teddy-edge / it':>18}")
+    print(
+        f"\n{'commands end to end':24}{'a second':>12}{'teddy-edge / it':>18}{'CPU, ms each':>16}"
+    )
     for name, median in medians.items():
-        print(f"{name:24}{median:12,.0f}{ours / median:18.2f}")
+        cpu_ms = statistics.median(contest.cpu_ms[name])
+        print(f"{name:24}{median:12,.0f}{ours / median:18.2f}{cpu_ms:16.3f}")
 
 
 def report_latency(took_s: Sequence[float], flush: float) -> None:
@@ -196,7 +218,7 @@ async def measure_commands(
             for subscriber in subscribers:
                 await contest.to_subscriber(subscriber)
         progress.clear()
-        report_commands(contest.rates)
+        report_commands(contest)
         under_load = list(bear.batches)
         flush = await asyncio.to_thread(flush_s, directory)
         report_latency(await contest.latencies_s(), flush)

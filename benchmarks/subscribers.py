@@ -1,8 +1,10 @@
-"""Subscribers to compare a bear with: each takes commands one by one and acknowledges by hand.
+"""Subscribers to compare a bear with: each takes commands and acknowledges them by hand.
 
     python -m benchmarks.subscribers NAME PORT DIRECTORY COMMANDS
 
-`bare` does nothing else; the others store each command durably before they acknowledge it. After
+`bare` does nothing else; `bare_with_result` publishes a result for each command, and acknowledges the
+command once the broker has the result, as a bear does: whoever answers through this client can hardly
+be faster. The others store each command durably before they acknowledge it, and answer nothing. After
 every so many commands a line says when the last of them was acknowledged (monotonic seconds).
 """
 
@@ -19,11 +21,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import aiomqtt
+from paho.mqtt.client import Client
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 RECEIVE_MAXIMUM = 64
 """As a bear has it."""
+RESULT = bytes(178)
+"""As large as a bear's result."""
 
 Store = Callable[[bytes], object]
 
@@ -64,9 +69,43 @@ def persist_queue(directory: Path) -> Store:
 STORES = {store.__name__: store for store in (bare, sqlite_full, eventsourcing, persist_queue)}
 
 
+class Taken:
+    """Acknowledges commands, and says when all of a round are."""
+
+    def __init__(self, paho: Client, commands: int) -> None:
+        self._paho = paho
+        self._commands = commands
+        self._count = 0
+
+    def acknowledge(self, message: aiomqtt.Message) -> None:
+        """Acknowledge one."""
+        self._paho.ack(message.mid, 1)
+        self._count += 1
+        if self._count % self._commands == 0:
+            print(time.monotonic(), flush=True)
+
+
+async def store_all(client: aiomqtt.Client, store: Store, taken: Taken) -> None:
+    """Store and acknowledge one after the other."""
+    async for message in client.messages:
+        store(message.payload)
+        taken.acknowledge(message)
+
+
+async def answer_all(client: aiomqtt.Client, topic: str, taken: Taken) -> None:
+    """Answer and acknowledge as many at once as the broker sends."""
+
+    async def answer(message: aiomqtt.Message) -> None:
+        await client.publish(f"{topic}/{uuid4()}", RESULT, qos=1)
+        taken.acknowledge(message)
+
+    async with asyncio.TaskGroup() as tasks:
+        async for message in client.messages:
+            tasks.create_task(answer(message))
+
+
 async def subscribe(name: str, port: int, directory: Path, commands: int) -> None:
     """Take commands for ever."""
-    store = STORES[name](directory)
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.ReceiveMaximum = RECEIVE_MAXIMUM
     properties.SessionExpiryInterval = 3600
@@ -76,21 +115,21 @@ async def subscribe(name: str, port: int, directory: Path, commands: int) -> Non
         identifier=name,
         protocol=aiomqtt.ProtocolVersion.V5,
         clean_start=False,
+        max_inflight_messages=RECEIVE_MAXIMUM,
         properties=properties,
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
+    client.pending_calls_threshold = RECEIVE_MAXIMUM  # no warning of as many results on their way
     paho = client._client
     paho.manual_ack_set(True)
+    taken = Taken(paho, commands)
     async with client:
         await client.subscribe(f"teddy/v1/{name}/command/+", qos=1)
         print("ready", flush=True)
-        taken = 0
-        async for message in client.messages:
-            store(message.payload)
-            paho.ack(message.mid, 1)
-            taken += 1
-            if taken % commands == 0:
-                print(time.monotonic(), flush=True)
+        if name == "bare_with_result":
+            await answer_all(client, f"teddy/v1/{name}/result", taken)
+        else:
+            await store_all(client, STORES[name](directory), taken)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python -m benchmarks.subscribers NAME PORT DIRECTORY COMMANDS
 
-`bare` does nothing else; `bare_with_result` publishes a result for each command, and acknowledges the
-command once the broker has the result, as a bear does: whoever answers through this client can hardly
-be faster. The others store each command durably before they acknowledge it, and answer nothing. After
-every so many commands a line says when the last of them was acknowledged (monotonic seconds).
+`bare` does nothing else; `bare_with_result` publishes a result for each command, and acknowledges
+the command once the broker has the result, as a bear does: whoever answers through this client can
+hardly be faster. The others store each command durably before they acknowledge it, and answer
+nothing. After every so many commands a line says when the last of them was acknowledged (monotonic
+seconds).
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ async def drain_in_batches(
     """Send all of a log to a cloud that confirms; gives the seconds, and the batches."""
     log = EventLog.open(directory, LogSettings())
     log.start()
+    log.read(1, log.last_seq, READ_BYTES)  # as the daemon does at its start, so the index is there
     settings = SyncSettings(history_records_per_s=NO_LIMIT)
     nothing_yet = directory / f"confirmed-{new_id(SystemClock())}.json"
     cursor = Cursor.open(nothing_yet, log.epoch)

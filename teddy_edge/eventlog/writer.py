@@ -146,7 +146,7 @@ class SegmentWriter:
         with poisoning("write", segment.path):
             if segment.end_bytes + len(data) > self._allocated_bytes:
                 self._reserve.keep()
-                data += self._room_ahead(segment.end_bytes + len(data))
+                data += self._room_ahead(segment.end_bytes, len(data))
             file.write(segment.end_bytes, data)
         with poisoning("fdatasync", segment.path):
             file.sync()
@@ -170,13 +170,17 @@ class SegmentWriter:
                 chains.append(chain)
         return frames, chains
 
-    def _room_ahead(self, end_bytes: int) -> bytes:
+    def _room_ahead(self, offset_bytes: int, commit_bytes: int) -> bytes:
         """Give zeros once per `allocation_bytes`, so that most commits leave the size as it is.
 
-        A commit that changes the file's size makes the file system write and flush twice.
+        A commit that changes the file's size makes the file system write and flush twice. None are
+        given to a larger commit: the next one like it would not fit into them either.
         """
+        end_bytes = offset_bytes + commit_bytes
         room_bytes = self._settings.segment_bytes_max + SEAL_BYTES - end_bytes
         ahead_bytes = max(min(self._settings.allocation_bytes, room_bytes), 0)
+        if commit_bytes > self._settings.allocation_bytes:
+            ahead_bytes = 0
         self._allocated_bytes = end_bytes + ahead_bytes
         return bytes(ahead_bytes)
 

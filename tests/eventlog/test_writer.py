@@ -76,6 +76,12 @@ async def test_no_room_is_written_behind_a_record_that_fills_its_segment() -> No
     )
 
 
+async def test_no_room_is_written_behind_a_commit_that_is_larger_than_the_room() -> None:
+    entry = Entry(5, bytes(TINY.allocation_bytes - FRAME_BYTES_MIN + 1))
+    end = HEADER_BYTES + TINY.allocation_bytes + 1
+    assert await size_after_each_append(1, entry) == [end]
+
+
 async def log_of_one_commit(*append_sizes: int) -> SimulatedFiles:
     """What is appended while the device is busy with the first record is one commit."""
     files, is_busy, goes_on = SimulatedFiles(), threading.Event(), threading.Event()

@@ -3,8 +3,9 @@
 The same events follow in order in `events`; whoever has one already knows it by its id. So this
 lane may leave out and repeat: what the broker refuses or loses arrives in order all the same.
 
-New events go as soon as they are gathered. What was recorded before the connection, and is not confirmed, is looked
-through beside that, so that a week's backlog does not hold up what happens now.
+New events go as soon as they are gathered. What was recorded before the connection, and is not
+confirmed, is looked through beside that, so that a week's backlog does not hold up what happens
+now.
 """
 
 from __future__ import annotations

@@ -30,13 +30,15 @@ START_S_MAX = 60.0
 class BearUnderLoad:
     """One daemon with its settings as they are by default, but for unsigned commands and rate."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, launcher: tuple[str, ...] = ()) -> None:
+        """The launcher is put before the daemon's command line, and becomes the daemon."""
         self.batches: list[tuple[EventBatch, int]] = []
         """What came upstream, each with the bytes of its packet."""
         self.process_id = 0
         self._results: asyncio.Queue[float] = asyncio.Queue()
         self._client = LocalClient(directory / "api.sock")
         self._directory = directory
+        self._launcher = launcher
         self._port = port
         self._cloud: WireClient | None = None
         self._conversation_id = ""
@@ -57,7 +59,7 @@ class BearUnderLoad:
         self._cloud = await WireClient.connect(self._port, "cloud", self._hear, heard)
         with (self._directory / "daemon.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "teddy_edge.cli", "run", "--simulate"),
+                *(*self._launcher, sys.executable, "-m", "teddy_edge.cli", "run", "--simulate"),
                 env=environ,
                 stdout=log,
                 stderr=subprocess.STDOUT,

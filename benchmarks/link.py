@@ -1,12 +1,18 @@
 """The link, in one run: commands and their latency, the drain of a backlog, bytes on the wire.
 
-    python -m benchmarks.link DIRECTORY
+    python -m benchmarks.link DIRECTORY [--only commands --card-ms 2]
 
 Commands go from one publisher over one mosquitto to the real daemon, with results, read models and
 events upstream, and in turn to subscribers that acknowledge by hand and keep each command in one of
 several ways or not at all (see `subscribers`). The rate counts from the first publish to the last
 acknowledgement; for the daemon, to the arrival of the last result. The CPU time is that of all
 threads of a process; the daemon's includes read models, events upstream and its log lines.
+
+With --card-ms each flush of the daemon and of the subscribers takes that much longer, as on a
+memory card (2 to 10 ms); it needs strace. Read it as the rate against the latency of a flush: a
+subscriber that flushes for each command can do no more than one a flush, the bear's commands in
+flight share one. The delay is of time alone: a flush does not wait for another thread's, and no
+byte is written more slowly.
 
 A backlog is drained by the daemon's own link and uplink, not held to a rate, and beside that by the
 same link with one event in each QoS 1 message, one in flight and as many as a bear may have.
@@ -30,6 +36,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.bear_under_load import BearUnderLoad
+from benchmarks.card import flush_s, require_strace, slowed_by
 from benchmarks.drain import drain_in_batches, drain_one_by_one, recorded
 from benchmarks.progress import Progress
 from benchmarks.wire import PUBLISH, WireClient, packet_of, publish_body
@@ -43,8 +50,6 @@ BEAR = "bear-001"
 LIBRARIES = {"eventsourcing": "eventsourcing", "persist_queue": "persistqueue"}
 """Subscribers that need a library, and its module."""
 LONE_COMMANDS = 500
-FLUSHES = 300
-PAGE_BYTES = 4096
 
 
 class Subscriber:
@@ -58,12 +63,14 @@ class Subscriber:
     @classmethod
     @contextlib.asynccontextmanager
     async def running(
-        cls, name: str, port: int, directory: Path, commands: int
+        cls, name: str, port: int, directory: Path, given: argparse.Namespace
     ) -> AsyncIterator[Subscriber]:
         """Run it until the block ends."""
-        arguments = (name, str(port), str(directory), str(commands))
+        arguments = (name, str(port), str(directory), str(given.commands))
         program = (sys.executable, "-m", "benchmarks.subscribers", *arguments)
-        process = await asyncio.create_subprocess_exec(*program, stdout=subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *slowed_by(given.card_ms), *program, stdout=subprocess.PIPE
+        )
         subscriber = cls(name, process)
         try:
             assert await subscriber.line() == "ready"
@@ -135,20 +142,6 @@ def subscriber_names() -> list[str]:
     return names
 
 
-def flush_s(directory: Path) -> float:
-    """Give the median time of one write and fdatasync of a page that is on the device."""
-    path, took_s = directory / "page", []
-    path.write_bytes(bytes(PAGE_BYTES))
-    descriptor = os.open(path, os.O_RDWR)
-    for number in range(FLUSHES):
-        began_s = time.perf_counter()
-        os.pwrite(descriptor, bytes([number % 256]) * PAGE_BYTES, 0)
-        os.fdatasync(descriptor)
-        took_s.append(time.perf_counter() - began_s)
-    os.close(descriptor)
-    return statistics.median(took_s)
-
-
 def cpu_s(process_id: int) -> float:
     """Give the CPU time of a process so far, the kernel's for it too (proc(5), stat 14 and 15)."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
@@ -156,15 +149,17 @@ def cpu_s(process_id: int) -> float:
 
 
 def report_commands(contest: Contest) -> None:
-    """Print medians, and the bear's rate as a ratio of each."""
+    """Print medians and spreads, and the bear's rate as a ratio of each."""
     medians = {name: statistics.median(found) for name, found in contest.rates.items()}
     ours = medians["teddy-edge"]
     print(
-        f"\n{'commands end to end':24}{'a second':>12}{'teddy-edge / it':>18}{'CPU, ms each':>16}"
+        f"\n{'commands end to end':24}{'a second':>12}{'least to most':>18}"
+        f"{'teddy-edge / it':>18}{'CPU, ms each':>16}"
     )
     for name, median in medians.items():
         cpu_ms = statistics.median(contest.cpu_ms[name])
-        print(f"{name:24}{median:12,.0f}{ours / median:18.2f}{cpu_ms:16.3f}")
+        spread = f"{min(contest.rates[name]):,.0f} to {max(contest.rates[name]):,.0f}"
+        print(f"{name:24}{median:12,.0f}{spread:>18}{ours / median:18.2f}{cpu_ms:16.3f}")
 
 
 def report_latency(took_s: Sequence[float], flush: float) -> None:
@@ -197,49 +192,47 @@ def report_bytes(what: str, batches: Sequence[tuple[EventBatch, int]]) -> None:
 
 
 async def measure_commands(
-    directory: Path, port: int, rounds: int, commands: int, progress: Progress
+    directory: Path, port: int, given: argparse.Namespace, progress: Progress
 ) -> None:
     """Measure commands and latency, and what their events took on the wire."""
-    bear = BearUnderLoad(directory, port)
+    bear = BearUnderLoad(directory, port, slowed_by(given.card_ms))
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(bear.awake())
         publisher = await WireClient.connect(port, "publisher", lambda *_: None, ["nothing"])
         stack.callback(publisher.close)
         subscribers = [
-            await stack.enter_async_context(
-                Subscriber.running(name, port, directory / name, commands)
-            )
+            await stack.enter_async_context(Subscriber.running(name, port, directory / name, given))
             for name in subscriber_names()
         ]
-        contest = Contest(publisher, bear, commands)
-        for number in range(rounds):
-            progress.show(f"commands: round {number + 1} of {rounds}")
+        contest = Contest(publisher, bear, given.commands)
+        for number in range(given.rounds):
+            progress.show(f"commands: round {number + 1} of {given.rounds}")
             await contest.to_bear()
             for subscriber in subscribers:
                 await contest.to_subscriber(subscriber)
         progress.clear()
         report_commands(contest)
         under_load = list(bear.batches)
-        flush = await asyncio.to_thread(flush_s, directory)
+        flush = await asyncio.to_thread(flush_s, directory, given.card_ms)
         report_latency(await contest.latencies_s(), flush)
         report_bytes("under load", under_load)
 
 
 async def measure_drain(
-    directory: Path, port: int, rounds: int, events: int, progress: Progress
+    directory: Path, port: int, given: argparse.Namespace, progress: Progress
 ) -> None:
     """Measure the drain of a backlog, in batches and one event in each message."""
-    stored = await recorded(directory / "backlog", events)
+    stored = await recorded(directory / "backlog", given.events)
     together = (1, BrokerSettings().receive_maximum)
     ours: list[float] = []
     theirs: dict[int, list[float]] = {count: [] for count in together}
     batches: list[tuple[EventBatch, int]] = []
-    for number in range(rounds):
-        progress.show(f"drain: round {number + 1} of {rounds}")
+    for number in range(given.rounds):
+        progress.show(f"drain: round {number + 1} of {given.rounds}")
         took_s, batches = await drain_in_batches(directory / "backlog", port)
-        ours.append(events / took_s)
+        ours.append(given.events / took_s)
         for count in together:
-            theirs[count].append(events / await drain_one_by_one(stored, port, count))
+            theirs[count].append(given.events / await drain_one_by_one(stored, port, count))
     progress.clear()
     batched = statistics.median(ours)
     print(f"\n{'drain of a backlog':32}{'events a second':>16}{'teddy-edge / it':>18}")
@@ -252,11 +245,13 @@ async def measure_drain(
 
 
 async def measure(directory: Path, given: argparse.Namespace) -> None:
-    """Measure everything over one broker."""
+    """Measure what is asked for over one broker."""
+    parts = {"commands": measure_commands, "drain": measure_drain}
     progress = Progress()
     with Mosquitto(directory / "broker") as broker:
-        await measure_commands(directory, broker.port, given.rounds, given.commands, progress)
-        await measure_drain(directory, broker.port, given.rounds, given.events, progress)
+        for name, measure_part in parts.items():
+            if given.only in (None, name):
+                await measure_part(directory, broker.port, given, progress)
 
 
 def main() -> None:
@@ -266,7 +261,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--commands", type=int, default=3000, help="of a round, to each")
     parser.add_argument("--events", type=int, default=30_000, help="of the backlog")
+    parser.add_argument("--only", choices=("commands", "drain"))
+    parser.add_argument(
+        "--card-ms", type=float, default=0.0, help="let each flush of a command take longer"
+    )
     given = parser.parse_args()
+    if given.card_ms:
+        require_strace()
+        print(f"each flush of the bear and the subscribers takes {given.card_ms} ms longer")
     directory = given.directory.absolute() / "link"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

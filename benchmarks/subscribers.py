@@ -120,7 +120,7 @@ async def subscribe(name: str, port: int, directory: Path, commands: int) -> Non
         properties=properties,
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
-    client.pending_calls_threshold = RECEIVE_MAXIMUM  # no warning of as many results on their way
+    client.pending_calls_threshold = commands  # no warning of as many results on their way
     paho = client._client
     paho.manual_ack_set(True)
     taken = Taken(paho, commands)

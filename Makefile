@@ -50,6 +50,9 @@ bench: ## measure beside other libraries, while nobody else writes to the same d
 	@python -m benchmarks.history .run/bench
 	@python -m benchmarks.queries .run/bench
 	@python -m benchmarks.link .run/bench
+	@if command -v strace >/dev/null; \
+		then python -m benchmarks.link .run/bench --only commands --card-ms 2 --rounds 3 --commands 1000; \
+		else echo "the link at a card's latency: left out, strace is not installed"; fi
 
 check: setup ## lint, formatting and types
 	ruff check

@@ -250,8 +250,7 @@ class OneConnection:
         self._read_or_pause()
 
     def _write(self) -> None:
-        if self._paho.want_write():
-            self._paho.loop_write()
+        self._paho.loop_write()  # with nothing to write, too, else paho never asks again
         if self._paho.want_write() and (sock := self._paho.socket()) is not None:
             self._loop.add_writer(sock, self._paho.loop_write)  # until all is written
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.mqtt_link import MqttLink
-from tests.mqtt_link.linking import running, settings_for, until
+from teddy_edge.mqtt_link.buffered_socket import BufferedSocket
+from teddy_edge.mqtt_link.connection import OneConnection
+from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
 
 CERTIFICATES = Path(__file__).with_name("certificates")
 TRUST = {"tls": True, "ca_file": CERTIFICATES / "ca.crt"}
@@ -76,3 +80,31 @@ async def test_a_client_that_cannot_connect_says_what_to_set(
         async with running(link):
             await until(lambda: said in caplog.text)
             assert not link.connected
+
+
+class WritesFirst(BufferedSocket):
+    """As TLS in a renegotiation with a full socket: one read waits until something is written."""
+
+    is_waiting = True
+
+    def recv(self, bytes_max: int) -> bytes:
+        if self.is_waiting:
+            self.is_waiting = False
+            raise ssl.SSLWantWriteError
+        return super().recv(bytes_max)
+
+
+async def test_what_is_sent_goes_on_after_a_read_that_had_to_write_first(
+    broker: Mosquitto,
+) -> None:
+    connection = OneConnection(settings_for(broker.port), "bear", None, lambda _: None)
+    try:
+        await connection.open()
+        sock = connection._paho.socket()
+        assert sock is not None
+        connection._paho._sock = WritesFirst(sock)
+        async with asyncio.timeout(TIMEOUT_S):
+            await connection.publish("from/bear", b"its answer is that read")
+            await connection.publish("from/bear", b"")
+    finally:
+        connection.close()

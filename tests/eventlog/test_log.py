@@ -1,6 +1,7 @@
 """The log as its callers see it: append, read, wait, close, open again."""
 
 import asyncio
+import errno
 import subprocess
 import sys
 import threading
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from teddy_edge.errors import LogClosed, LogLocked, LogOverloaded, RecordTooLarge
+from teddy_edge.errors import LogClosed, LogLocked, LogOverloaded, LogPoisoned, RecordTooLarge
 from teddy_edge.eventlog import Entry, EventLog, Gap
-from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from teddy_edge.settings import LogSettings
 
 SETTINGS = LogSettings()
@@ -107,7 +109,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 from teddy_edge.eventlog import EventLog
-from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from teddy_edge.settings import LogSettings
 log = EventLog.open(Path({str(tmp_path)!r}), LogSettings())
 print("open", flush=True)
@@ -128,12 +131,27 @@ sys.stdin.read()
 async def test_a_record_over_the_limit_is_refused_and_nothing_of_it_queued(tmp_path: Path) -> None:
     log = EventLog.open(tmp_path, SMALL)
     log.start()
-    with pytest.raises(RecordTooLarge):
+    with pytest.raises(RecordTooLarge) as one:
         log.append(entries(b"fits", b"x" * 1025))
-    with pytest.raises(RecordTooLarge):
-        log.append(entries(*[b"x" * 1024] * 4))
+    assert (one.value.record_bytes, one.value.record_bytes_max) == (1025, 1024)
+    rest_bytes = 4096 - 3 * (1024 + FRAME_BYTES_MIN) - FRAME_BYTES_MIN
+    with pytest.raises(RecordTooLarge) as together:
+        log.append(entries(*[b"x" * 1024] * 3, b"x" * (rest_bytes + 1)))
+    assert (together.value.record_bytes, together.value.record_bytes_max) == (4097, 4096)
     assert await log.append(entries(b"x" * 1024)) == 1
+    assert await log.append(entries(*[b"x" * 1024] * 3, b"x" * rest_bytes)) == 5
     await log.close()
+
+
+@pytest.mark.parametrize(("operation", "named"), [("lock", "open"), ("sync_directory", "recovery")])
+def test_a_card_that_refuses_to_be_opened_is_named_with_its_directory(
+    operation: str, named: str
+) -> None:
+    files = SimulatedFiles()
+    files.fault = FailAt(0, errno.EIO, operation)
+    with pytest.raises(LogPoisoned) as caught:
+        EventLog.open(Path("/log"), SETTINGS, files)
+    assert (caught.value.operation, caught.value.path) == (named, Path("/log"))
 
 
 async def test_a_full_queue_makes_the_caller_wait_and_then_refuses(tmp_path: Path) -> None:
@@ -166,6 +184,29 @@ async def test_a_queue_that_stays_full_is_told_with_its_length_and_the_time_wait
     assert (caught.value.queued_records, caught.value.timeout_s) == (2, 0.01)
     goes_on.set()
     assert await waiting == 2
+    await log.close()
+
+
+async def test_a_queue_is_full_by_its_bytes_too_and_only_as_long_as_they_wait() -> None:
+    files, goes_on = SimulatedFiles(), threading.Event()
+    log = EventLog.open(Path("/log"), LogSettings(queue_bytes_max=4096), files)
+    log.start()
+
+    def wait_for_the_device(operation: str, path: Path) -> None:
+        if operation == "sync":
+            goes_on.wait()
+
+    files.fault = wait_for_the_device
+    body = b"x" * (2048 - FRAME_BYTES_MIN)
+    waiting = [log.append(entries(body)), log.append(entries(body))]
+    with pytest.raises(LogOverloaded):
+        log.append(entries(b""))
+    goes_on.set()
+    assert [await future for future in waiting] == [1, 2]
+    goes_on.clear()
+    waiting = [log.append(entries(body)), log.append(entries(body))]
+    goes_on.set()
+    assert [await future for future in waiting] == [3, 4]
     await log.close()
 
 

@@ -80,8 +80,9 @@ class Uplink:
             return
         if confirmation.seq > last_seq:
             await self._send_rest(connection)
-        self._stored_seq = max(self._stored_seq, confirmation.seq)
-        self._changed.set()  # what follows need not wait for the card
+        else:
+            self._stored_seq = max(self._stored_seq, confirmation.seq)
+            self._changed.set()  # what follows need not wait for the card
         if confirmation.seq > self._cursor.seq:
             async with self._moving:
                 await self._move(confirmation.seq)

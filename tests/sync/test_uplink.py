@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties
 from teddy_edge.errors import LogBehindCloud
 from teddy_edge.eventlog import Cursor
 from teddy_edge.fleet.broker import Mosquitto
-from tests.sync.uplinking import IMPATIENT, TIMEOUT_S, TOPICS, Bear, Cloud, running
+from tests.sync.uplinking import IMPATIENT, SETTINGS, TIMEOUT_S, TOPICS, Bear, Cloud, running
 
 
 def absent_client(broker: Mosquitto) -> aiomqtt.Client:
@@ -121,6 +121,28 @@ async def test_what_the_cloud_may_not_have_goes_out_before_its_numbers_are_left_
         await cloud.heard("events 10")
         seqs = {record.seq for batch in cloud.batches for record in batch.records}
         assert seqs == set(range(1, 11))
+
+
+async def test_an_event_goes_out_that_is_recorded_while_its_number_is_left_behind(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card takes a moment to keep how far the cloud is, and what is recorded then counts."""
+    is_moving, is_ready = threading.Event(), threading.Event()
+
+    def move(*_: object) -> None:
+        is_moving.set()
+        is_ready.wait(2 * TIMEOUT_S)
+
+    monkeypatch.setattr(Cursor, "move", move)
+    roomy = SETTINGS.model_copy(update={"batches_in_flight_max": 4})
+    async with running(tmp_path, broker, roomy, lambda bear: bear.append(1)) as (bear, cloud):
+        await cloud.confirm(bear.log, 20)
+        try:
+            assert await asyncio.to_thread(is_moving.wait, TIMEOUT_S)
+            await bear.append(1)
+            await cloud.heard("events 2")
+        finally:
+            is_ready.set()
 
 
 async def test_events_recorded_without_a_broker_go_up_in_order_when_it_is_back(

@@ -166,9 +166,10 @@ class EventLog:
         is_full = self._reserve.is_spent or self._is_over_budget
         if is_full and self._essential.isdisjoint(e.data_class for e in entries):
             raise LogFull(self._directory, self._settings.reserve_bytes)
+        append = Append(self._next_seq, tuple(entries), size_bytes)
         future: asyncio.Future[int] = self._loop.create_future()
-        self._unsettled.append(future)
-        self._queue.put(Append(self._next_seq, tuple(entries), size_bytes))
+        self._unsettled.append(future)  # from here on nothing may fail: one future, one append
+        self._queue.put(append)
         self._next_seq += len(entries)
         self._queued_bytes += size_bytes
         return future

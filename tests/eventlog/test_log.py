@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -55,6 +56,36 @@ async def test_numbers_are_given_in_the_order_of_the_calls(tmp_path: Path) -> No
     last_seqs = await asyncio.gather(*futures)
     assert last_seqs == sorted(last_seqs)
     assert log.last_seq == last_seqs[-1] == sum(n % 3 + 1 for n in range(100))
+    await log.close()
+
+
+class Scarce(list[Entry]):
+    """Entries for which the memory lasts so many times."""
+
+    looks_left = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        if self.looks_left == 0:
+            raise MemoryError
+        self.looks_left -= 1
+        return super().__iter__()
+
+
+async def test_an_append_that_fails_on_the_way_leaves_no_trace(tmp_path: Path) -> None:
+    """Else all that follow would be told of each other's end."""
+    log = EventLog.open(tmp_path, SETTINGS)
+    log.start()
+    failures = 0
+    for looks in range(5):
+        bad = Scarce(entries(b"bad"))
+        bad.looks_left = looks
+        try:
+            log.append(bad)
+        except MemoryError:
+            failures += 1
+    durable = log.append(entries(b"good"))
+    assert await asyncio.wait_for(durable, 60) == 5 - failures + 1
+    assert failures > 1
     await log.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,6 +54,17 @@ def test_every_record_has_an_id_of_its_own() -> None:
     }
     assert len(ids) == 100
     assert {each.version for each in ids} == {7}
+
+
+def test_every_field_of_every_event_is_written() -> None:
+    clock = FakeClock()
+    for event_type in EVENT_TYPES.values():
+        event = object.__new__(event_type)
+        names = [field.name for field in fields(event)]
+        for name in names:
+            object.__setattr__(event, name, name)
+        record = decode_record(1, 5, encode_event(event, "bear", Cause(), clock))
+        assert record.data == {name: name for name in names}
 
 
 def test_an_event_type_of_a_newer_version_is_carried() -> None:

@@ -38,6 +38,19 @@ def test_a_frame_is_read_as_it_was_written(
     assert (frame.offset_bytes, frame.end_bytes) == (len(before), len(before) + len(data))
 
 
+def test_every_mark_from_an_offset_on_claims_a_frame_without_its_content() -> None:
+    torn = encoded(7, b"body")[: framing.HEAD_BYTES]
+    data = encoded(5, b"one") + b"?" + encoded(6, b"another") + torn
+    second, third = FRAME_BYTES_MIN + 4, len(data) - len(torn)
+    claimed = [
+        framing.Frame(at, at + FRAME_BYTES_MIN + size, 0, 3, 5, seq, b"", b"")
+        for at, size, seq in [(0, 3, 5), (second, 7, 6), (third, 4, 7)]
+    ]
+    assert list(framing.claims(data, 0)) == claimed
+    assert list(framing.claims(data, 1)) == claimed[1:]
+    assert list(framing.claims(data[:-1], second)) == claimed[1:2]
+
+
 def test_a_frame_of_another_epoch_or_segment_is_none() -> None:
     data = encoded(7, b"body")
     assert framing.decode(data, 0, SALT, 1) is not None

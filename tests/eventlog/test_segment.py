@@ -9,7 +9,9 @@ from zlib import crc32
 import pytest
 
 from teddy_edge.errors import LogFormatUnsupported
+from teddy_edge.eventlog.frame import CHAIN_UNKNOWN
 from teddy_edge.eventlog.segment import (
+    FIRST_SEQ_MAX,
     HEADER_BYTES,
     MARK_RECORDS,
     Header,
@@ -18,7 +20,9 @@ from teddy_edge.eventlog.segment import (
     Segment,
     assumed_header,
     decode_header,
+    encode_header,
     file_name,
+    first_seq_of,
 )
 
 RECORD_BYTES = 100
@@ -99,6 +103,19 @@ def test_a_newer_version_is_known_by_the_first_sixteen_bytes() -> None:
     with pytest.raises(LogFormatUnsupported) as caught:
         decode_header(Path("/log/segment"), start + crc32(start).to_bytes(4, "little"))
     assert caught.value.path == Path("/log/segment")
+
+
+@pytest.mark.parametrize("chain", [chain_of(7), CHAIN_UNKNOWN])
+def test_a_header_is_read_as_it_was_written(chain: bytes) -> None:
+    header = Header(UUID(int=1), 8, chain)
+    assert decode_header(Path("/log/segment"), encode_header(header)) == header
+
+
+def test_only_a_number_that_a_segment_may_begin_with_is_one() -> None:
+    assert first_seq_of(file_name(1)) == 1
+    assert first_seq_of(file_name(FIRST_SEQ_MAX)) == FIRST_SEQ_MAX
+    assert first_seq_of(file_name(0)) is None
+    assert first_seq_of(file_name(FIRST_SEQ_MAX + 1)) is None
 
 
 def test_a_header_is_assumed_from_its_name_and_the_segment_before() -> None:

@@ -69,8 +69,9 @@ class Spares:
     def keep(self, path: Path, last_seq: int) -> bool:
         """Make a spare of a segment's file, in which nothing after `last_seq` was ever written.
 
-        Durable once the directory is synced. False, and the file is untouched, if there are enough
-        or if it is not about as large as a segment.
+        Durable once the directory is synced, which `begin` does before it writes into the file:
+        until then a power cut may bring back the old name. False, and the file is untouched, if
+        there are enough or if it is not about as large as a segment.
         """
         with self._one_at_a_time:
             size_bytes = size_of(self._files, path)
@@ -88,6 +89,7 @@ class Spares:
                 return None
             name = min(self._sizes_bytes)
             del self._sizes_bytes[name]
+            self._files.sync_directory(self._directory)  # else its old name may come back
             file = self._files.open(self._directory / name, writable=True)
             try:
                 file.write(0, encode_header(header))

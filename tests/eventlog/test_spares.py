@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from uuid import UUID
 
 import pytest
 
@@ -14,7 +15,7 @@ from teddy_edge.eventlog.files import File, SystemFiles
 from teddy_edge.eventlog.frame import SEAL_BYTES
 from teddy_edge.eventlog.inspection import verify
 from teddy_edge.eventlog.reserve import RESERVE_NAME
-from teddy_edge.eventlog.segment import HEADER_BYTES, first_seq_of
+from teddy_edge.eventlog.segment import HEADER_BYTES, Header, file_name, first_seq_of
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.snapshot import Snapshot, Statistics
@@ -188,6 +189,25 @@ async def test_a_new_segment_in_an_old_file_has_a_durable_header_before_its_name
             synced.add(change.inode)
         elif change.kind == "link" and first_seq_of(change.path.name) is not None:
             assert change.inode in synced
+
+
+def test_a_file_is_written_again_only_when_its_old_name_is_gone_from_the_device() -> None:
+    """The writer may want it before retention has synced the directory."""
+    files, path = SimulatedFiles(), DIRECTORY / file_name(1)
+    content = bytes(TINY.segment_bytes_max)
+    files.make_directory(DIRECTORY)
+    file = files.create(path)
+    file.write(0, content)
+    file.sync()
+    files.sync_directory(DIRECTORY)
+    spares, begin = Spares(DIRECTORY, files, TINY, 0), len(files.journal)
+    assert spares.keep(path, 5)
+    assert spares.begin(Header(UUID(int=1), 6, bytes(16)))
+    for at in range(begin, len(files.journal) + 1):
+        for kept in (0.0, 0.5, 1.0):
+            crashed = files.after_crash(at, Loss(kept=kept), Random(at))
+            if path.name in crashed.names(DIRECTORY):
+                assert crashed.content(path) == content
 
 
 async def test_records_of_another_log_in_a_spare_do_not_come_back_to_life() -> None:

@@ -13,6 +13,7 @@ from teddy_edge.eventlog.frame import CHAIN_UNKNOWN
 from teddy_edge.eventlog.segment import (
     FIRST_SEQ_MAX,
     HEADER_BYTES,
+    MARK_BYTES,
     MARK_RECORDS,
     Header,
     Mark,
@@ -86,6 +87,23 @@ def test_a_region_that_wants_more_than_there_is_goes_to_the_end() -> None:
     end = (segment.end_bytes, segment.last_seq)
     assert segment.region(mark(1).seq, 1000, 1 << 20) == Region(mark(1), *end)
     assert segment.region(mark(3).seq, 1, 1) == Region(mark(3), *end)
+
+
+def test_a_mark_behind_a_gap_does_not_know_the_chain() -> None:
+    segment = segment_of(MARK_RECORDS)
+    seq, offset_bytes = segment.last_seq + 2, segment.end_bytes
+    segment.note(seq, offset_bytes, offset_bytes + RECORD_BYTES, chain_of(seq))
+    assert segment.marks == [mark(0), Mark(seq, offset_bytes, CHAIN_UNKNOWN)]
+
+
+@pytest.mark.parametrize(("beyond_bytes", "mark_count"), [(0, 1), (1, 2)])
+def test_a_mark_is_set_where_the_last_one_would_be_too_far(
+    beyond_bytes: int, mark_count: int
+) -> None:
+    segment, end_bytes = segment_of(1), HEADER_BYTES + MARK_BYTES + beyond_bytes
+    segment.note(FIRST_SEQ + 1, segment.end_bytes, end_bytes, chain_of(FIRST_SEQ + 1))
+    assert segment.marks is not None
+    assert len(segment.marks) == mark_count
 
 
 def test_a_segment_that_has_lost_all_its_records_gives_an_empty_region_at_its_end() -> None:

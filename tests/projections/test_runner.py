@@ -11,7 +11,12 @@ import pytest
 
 from teddy_edge.eventlog import EventLog
 from teddy_edge.messages import Origin
-from teddy_edge.projections import ChildProjectionManager, ReadModelStore, standard_projections
+from teddy_edge.projections import (
+    ChildProjectionManager,
+    ReadModelStore,
+    runner,
+    standard_projections,
+)
 from teddy_edge.projections.rows import Row
 from teddy_edge.settings import ProjectionSettings
 from teddy_edge.testing import FakeClock
@@ -155,3 +160,22 @@ async def test_listeners_hear_which_rows_changed(tmp_path: Path) -> None:
         await read_models.include(box.log.last_seq)
         following.cancel()
     assert heard == {"bear/self"}
+
+
+async def test_what_is_still_being_gathered_counts_as_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "GATHER_S", 3600)
+    clock = FakeClock()
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows", clock=clock) as read_models,
+    ):
+        await read_models.include(box.log.last_seq)
+        following = asyncio.create_task(read_models.run())
+        await press(box)
+        for _ in range(10):  # the log tells that task only once it has told the command
+            await asyncio.sleep(0)
+        clock.advance(5)
+        assert read_models.age_s() == 5
+        following.cancel()

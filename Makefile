@@ -48,6 +48,7 @@ bench: ## measure beside other libraries, while nobody else writes to the same d
 	@mkdir -p .run/bench
 	@python -m benchmarks.appends .run/bench $(ARGS)
 	@python -m benchmarks.history .run/bench
+	@python -m benchmarks.starting .run/bench
 	@python -m benchmarks.queries .run/bench
 	@python -m benchmarks.link .run/bench
 	@if command -v strace >/dev/null; \

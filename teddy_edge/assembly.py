@@ -16,14 +16,16 @@ from typing import Any
 from teddy_edge.clock import Clock
 from teddy_edge.commands import (
     Aggregates,
+    Checkpoint,
     CommandBus,
     Journal,
+    WriteState,
     register_handlers,
     standard_middleware,
 )
 from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.eventlog import Cursor, EventLog, LostRange
-from teddy_edge.events import Event, RecordsLost, decode_record
+from teddy_edge.events import Event, RecordsLost
 from teddy_edge.log_keeper import (
     ESSENTIAL,
     LogKeeper,
@@ -59,6 +61,7 @@ class Assembly:
     log: EventLog
     cursor: Cursor
     keeper: LogKeeper
+    checkpoint: Checkpoint
     time_keeper: TimeKeeper
     journal: Journal
     commands: CommandBus
@@ -71,6 +74,7 @@ class Assembly:
         return {
             "log": self.log.watch(),
             "log keeper": self.keeper.run(),
+            "checkpoint": self.checkpoint.run(),
             "time keeper": self.time_keeper.run(self.journal.note),
             "read models": self.read_models.run(),
             "read model windows": self.read_models.write_in_windows(),
@@ -93,13 +97,15 @@ async def assembled(
         stack.push_async_callback(_close_log, log)
         sender_policy = SenderPolicy(allow_unsigned=settings.commands.allow_unsigned)
         command_meter = Meter(clock)
-        aggregates = Aggregates(settings.buttons.pins)
         time_keeper = TimeKeeper(clock, settings.clock)
-        apply = _applied_to(aggregates, time_keeper)
-        journal = Journal(log, clock, apply, settings.commands)
-        told = await asyncio.to_thread(_replay, log, journal)
+        checkpoint = checkpoint_of(settings, clock, log)
+        state = await asyncio.to_thread(checkpoint.begin)
+        if state.clock_synced is not None:
+            time_keeper.apply(state.clock_synced)
+        aggregates = state.aggregates
+        journal = Journal(log, clock, state.ends, _applied_to(aggregates, time_keeper))
         keeper = LogKeeper(log, lambda: cursor.seq, _teller(log, journal), settings.log, clock)
-        await keeper.begin(told)
+        await keeper.begin(_told(state), unread_seq=checkpoint.seq)
         await time_keeper.look(journal.note)
         commands = _command_bus(settings, clock, journal, aggregates, sender_policy, command_meter)
         read_models = await _read_models(settings, clock, log)
@@ -108,8 +114,8 @@ async def assembled(
             read_models, lambda: log.last_seq, sender_policy, settings.queries, clock
         )
         assembly = Assembly(
-            settings, log, cursor, keeper, time_keeper, journal, commands, command_meter,
-            read_models, queries,
+            settings, log, cursor, keeper, checkpoint, time_keeper, journal, commands,
+            command_meter, read_models, queries,
         )  # fmt: skip
         await _prepare_queries(assembly, clock, query_policy or StandardPolicy())
         yield assembly
@@ -141,19 +147,23 @@ async def _close_log(log: EventLog) -> None:
     await log.watch()
 
 
-def _replay(log: EventLog, journal: Journal) -> list[LostRange]:
-    """Bring the write side up to the log; gives the losses that the log tells of."""
-    told: list[LostRange] = []
-    seq = log.first_seq
-    while batch := log.read(seq, READ_RECORDS_MAX, READ_BYTES_MAX):
-        for stored in batch:
-            record = decode_record(stored.seq, stored.data_class, stored.body)
-            journal.replay(record)
-            event = record.event
-            if isinstance(event, RecordsLost):
-                told.append(lost_range(event.first_seq, event.last_seq, event.count, event.reason))
-            seq = stored.seq + 1
-    return told
+def checkpoint_of(settings: Settings, clock: Clock, log: EventLog) -> Checkpoint:
+    """Give what lets a start read the end of the log only."""
+    return Checkpoint(
+        settings.checkpoint_file,
+        log,
+        lambda: WriteState(tuple(settings.buttons.pins), clock, settings.commands),
+        records=settings.commands.checkpoint_records,
+        room_bytes=settings.log.segment_bytes_max + 3 * settings.log.reserve_bytes,
+    )
+
+
+def _told(state: WriteState) -> list[LostRange]:
+    """Give the losses that the log tells of, as the log itself knows them."""
+    return [
+        lost_range(lost.first_seq, lost.last_seq, lost.count, lost.reason)
+        for lost in state.losses
+    ]  # fmt: skip
 
 
 def _applied_to(aggregates: Aggregates, time_keeper: TimeKeeper) -> Callable[[Event], None]:

@@ -26,6 +26,9 @@ NEIGHBOUR_RECORDS: Final = 500
 NEIGHBOUR_BYTES: Final = 1024 * 1024
 """How far before a loss its neighbour is looked for."""
 
+SEGMENTS_AT_A_TIME: Final = 8
+"""So many segments that no start has read are checked between two other looks."""
+
 ESSENTIAL: Final = (DataClass.SAFETY, DataClass.CONSENT)
 """Recorded also on a full card, and never forced out."""
 
@@ -86,14 +89,22 @@ class LogKeeper:
         self._settings = settings
         self._clock = clock
         self._told: list[LostRange] = []
+        self._looked_at_seq = 0
+        self._unread_seq = 0
         self._undone: LostRange | None = None
 
-    async def begin(self, told: Iterable[LostRange]) -> None:
+    async def begin(self, told: Iterable[LostRange], unread_seq: int = 0) -> None:
         """Complete the drop that was told last, then tell what was lost to damage.
 
-        `told` is what the log says of earlier losses, in order; all of the log was read before.
+        `told` is what the log says of earlier losses, in order. Up to `unread_seq` the log was not
+        read at this start. Where nothing was lost before, damage in that part can wait to be found
+        while the bear lives; else all of it is looked for now, so that no answer counts as complete
+        that did not do so before.
         """
         self._told = list(told)
+        self._unread_seq = unread_seq
+        while self._told and await self._look_on():
+            pass
         drops = [lost for lost in self._told if lost.data_class is not None]
         self._undone = drops[-1] if drops else None
         await self._carry_out()
@@ -112,6 +123,8 @@ class LogKeeper:
         """Do what is to be done now."""
         if not await self._carry_out():
             return
+        for _ in range(SEGMENTS_AT_A_TIME):
+            await self._look_on()
         await self._tell_damage()
         while await self._is_old() and await self._reduce():
             pass
@@ -122,6 +135,14 @@ class LogKeeper:
         while await self._is_short() and await self._drop_next():
             pass
         await asyncio.to_thread(self._log.measure_room)
+
+    async def _look_on(self) -> bool:
+        """Check one more segment that the start did not read; False where there is none."""
+        if self._looked_at_seq >= self._unread_seq:
+            return False
+        following = await asyncio.to_thread(self._log.look_through, self._looked_at_seq + 1)
+        self._looked_at_seq = self._unread_seq if following is None else following - 1
+        return True
 
     async def _is_short(self) -> bool:
         return await asyncio.to_thread(self._retention.shortage_bytes) > 0

@@ -93,6 +93,8 @@ class CommandSettings(Section):
     payload_bytes_max: int = Field(32 * 1024, ge=256, le=64 * 1024)
     depth_max: int = Field(16, ge=2, le=64)
     finished_max: int = Field(10_000, ge=100, le=100_000)
+    finished_bytes_max: int = Field(8 * 1024**2, ge=64 * 1024, le=64 * 1024**2)
+    checkpoint_records: int = Field(5000, ge=100, le=1_000_000)
     children_max: int = Field(1000, ge=1, le=100_000)
     allow_unsigned: bool = False
     keep_words: bool = False
@@ -233,6 +235,11 @@ class Settings(BaseSettings):
     def cursor_file(self) -> Path:
         """Where the confirmed sequence number is kept."""
         return self.data_directory / "confirmed.json"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """Where a start begins to read the log, and with what."""
+        return self.data_directory / "checkpoint"
 
     @property
     def socket_path(self) -> Path:

@@ -252,10 +252,7 @@ async def test_damage_is_told_once_with_what_lies_around_it() -> None:
     async with bear(files) as living:
         for _ in range(60):
             await living.append([DataClass.ACTIVITY])
-    place = layouts(files)[0]
-    data = bytearray(place.data)
-    data[place.records[2].offset_bytes + 30] ^= 1
-    files.damage(place.path, bytes(data))
+    lose_the_third(files)
     for _ in range(2):
         async with bear(files) as living:
             assert living.told() == [LostRange(3, 3, 1)]
@@ -263,6 +260,46 @@ async def test_damage_is_told_once_with_what_lies_around_it() -> None:
             wall_ns = living.clock.wall_ns()
             assert neighbours_wall_ns(living.log, LostRange(3, 3, 1)) == (wall_ns, wall_ns)
             assert neighbours_wall_ns(living.log, LostRange(1, 3, 1)) == (None, wall_ns)
+
+
+def lose_the_third(files: SimulatedFiles) -> None:
+    """Damage one record of the first segment."""
+    place = layouts(files)[0]
+    data = bytearray(place.data)
+    data[place.records[2].offset_bytes + 30] ^= 1
+    files.damage(place.path, bytes(data))
+
+
+async def test_damage_in_what_a_start_did_not_read_is_told_while_the_bear_lives() -> None:
+    files = SimulatedFiles()
+    async with bear(files) as living:
+        for _ in range(60):
+            await living.append([DataClass.ACTIVITY])
+    lose_the_third(files)
+    again = Bear(files.reopened(), FakeClock())
+    await again.keeper.begin([], unread_seq=again.log.last_seq)
+    assert again.log.report.complete, "nobody has read it"
+    await again.keeper.keep()
+    assert again.told() == [LostRange(3, 3, 1)]
+    again.check()
+    await again.keeper.keep()
+    again.check()
+    await again.log.close()
+
+
+async def test_a_log_that_told_of_a_loss_counts_as_complete_at_no_moment_of_a_start() -> None:
+    files = SimulatedFiles()
+    async with bear(files) as living:
+        for _ in range(60):
+            await living.append([DataClass.ACTIVITY])
+    lose_the_third(files)
+    async with bear(files) as living:
+        told = living.told()
+    again = Bear(files.reopened(), FakeClock())
+    await again.keeper.begin(told, unread_seq=again.log.last_seq)
+    assert again.log.report.missing_count == 1
+    again.check()
+    await again.log.close()
 
 
 async def test_activity_goes_when_it_is_confirmed_and_old_and_not_by_an_untrue_clock() -> None:

@@ -2,9 +2,10 @@
 
     envelope ─▶ middleware, outermost first ─▶ handler decides ─▶ journal appends ─▶ result
 
-`bus.py` dispatches, `middleware.py` checks, `handlers.py` knows the commands, `journal.py` appends
-and remembers what each command id came to, `horizon.py` knows what is older than it remembers,
-`aggregates.py` holds the states that are decided on.
+`bus.py` dispatches, `middleware.py` checks, `handlers.py` knows the commands, `journal.py` appends.
+`aggregates.py` holds the states that are decided on, `ends.py` what each command id came to,
+`horizon.py` what is older than that; `write_state.py` makes all of it from the log, and
+`checkpoint.py` keeps it in a file, so that a start need not read all of the log.
 
 It promises: a result is given only after its events and the record of its end are on the card (P1);
 a command id has one effect and one result, however often it comes (P2); one that comes after its
@@ -19,18 +20,24 @@ from teddy_edge.commands.bus import (
     CommandMiddleware,
     Decision,
 )
+from teddy_edge.commands.checkpoint import Checkpoint
+from teddy_edge.commands.ends import Ends
 from teddy_edge.commands.handlers import register_handlers
 from teddy_edge.commands.journal import Journal
 from teddy_edge.commands.middleware import standard_middleware
+from teddy_edge.commands.write_state import WriteState
 
 __all__ = [
     "Aggregates",
+    "Checkpoint",
     "CommandBus",
     "CommandContext",
     "CommandHandler",
     "CommandMiddleware",
     "Decision",
+    "Ends",
     "Journal",
+    "WriteState",
     "register_handlers",
     "standard_middleware",
 ]

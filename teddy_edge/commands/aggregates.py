@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from typing import Any
 
 from teddy_edge.domain import child, conversation
 from teddy_edge.domain.bear import Bear
@@ -57,11 +59,30 @@ class Aggregates:
         elif isinstance(event, ConversationStarted | ConversationEnded):
             self._apply_to_conversation(event)
 
+    def state(self) -> list[Any]:
+        """Give all that events made, in types that msgpack knows, for a checkpoint."""
+        return [
+            [astuple(state) for state in self._children.values()],
+            [astuple(state) for state in self._conversations.values()],
+        ]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Take up what `state` gave."""
+        children, conversations = state
+        for fields in children:
+            self._know(Child(*fields))
+        for fields in conversations:
+            going_on = Conversation(*fields)
+            self._conversations[going_on.conversation_id] = going_on
+
     def _apply_to_child(self, event: ChildRegistered | ChildDeactivated) -> None:
         state = child.evolve(self._children.get(event.child_id), event)
         if state is not None:
-            self._children[event.child_id] = state
-            self._child_id_of_udid[state.udid] = event.child_id
+            self._know(state)
+
+    def _know(self, state: Child) -> None:
+        self._children[state.child_id] = state
+        self._child_id_of_udid[state.udid] = state.child_id
 
     def _apply_to_conversation(self, event: ConversationStarted | ConversationEnded) -> None:
         state = conversation.evolve(self._conversations.get(event.conversation_id), event)

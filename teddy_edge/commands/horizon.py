@@ -17,6 +17,9 @@ of the latest command that was done, since senders together know the time better
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from teddy_edge.clock import NS_PER_US, Clock, Trust
 from teddy_edge.errors import CommandExpired, CommandRejected
 from teddy_edge.events import CommandDone, CommandRefused, Event
@@ -53,6 +56,14 @@ class Horizon:
     def forget(self, issued_us: int | None) -> None:
         """Take note that the end of a command that was done is not known any more."""
         self._forgotten_us = _later(self._forgotten_us, issued_us)
+
+    def state(self) -> list[int | None]:
+        """Give all that it knows, for a checkpoint."""
+        return [self._forgotten_us, self.done_count, self.latest_us]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Take up what `state` gave."""
+        self._forgotten_us, self.done_count, self.latest_us = state
 
     def check(self, issued_us: int | None) -> None:
         """Let a command through whose id is not known; None is one that the bear stamped itself.

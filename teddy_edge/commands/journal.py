@@ -1,21 +1,20 @@
-"""What each command came to: written with its events in one append, and remembered.
+"""What a command came to is written with its events in one append.
 
 Every record of an end (`command_done`, `command_refused`) stands in the log behind the events of
-its command, in the same append, so that after any crash both are there or neither is. The last
-`finished_max` ends are kept in memory to answer duplicates; they are read from the log at start.
-What is older lies behind the `Horizon`, and is never executed again.
+its command, in the same append, so that after any crash both are there or neither is. The newest
+ends are kept in memory to answer duplicates (see `Ends`); what is older lies behind the `Horizon`,
+and is never executed again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from teddy_edge.clock import Clock, microseconds
+from teddy_edge.commands.ends import Ends, Finished, Sender, status_of
 from teddy_edge.commands.horizon import Horizon
 from teddy_edge.errors import CommandExpired, CommandRejected, RecordTooLarge
 from teddy_edge.eventlog import Entry, EventLog
@@ -24,11 +23,9 @@ from teddy_edge.events import (
     CommandDone,
     CommandRefused,
     Event,
-    Record,
     encode_event,
 )
 from teddy_edge.messages import Actor, CommandEnvelope, ErrorDetail, Origin, Refusal, Result
-from teddy_edge.settings import CommandSettings
 
 COMMAND_STREAM = "commands"
 
@@ -53,35 +50,22 @@ class Journal:
     """Appends decisions and refusals, and knows every recent command's result."""
 
     def __init__(
-        self, log: EventLog, clock: Clock, apply: Callable[[Event], None], limits: CommandSettings
+        self, log: EventLog, clock: Clock, ends: Ends, apply: Callable[[Event], None]
     ) -> None:
-        """`apply` moves the aggregates; it is called in the order of the log."""
+        """`apply` moves the aggregates; it is called in the order of the log.
+
+        Both they and `ends` stand at the log's end.
+        """
         self._log = log
         self._clock = clock
+        self._ends = ends
+        self._horizon = ends.horizon
         self._apply = apply
-        self._finished_max = limits.finished_max
-        self._horizon = Horizon(clock, limits)
-        self._finished: OrderedDict[UUID, _Finished] = OrderedDict()
-        self._in_flight: dict[UUID, asyncio.Future[_Finished]] = {}
-
-    def replay(self, record: Record) -> None:
-        """Take a record from the log at start: move the aggregates, remember a command's end."""
-        event = record.event
-        if event is None:
-            return
-        self._apply(event)
-        self._horizon.apply(event)
-        result = _result_of(record, event)
-        if result is not None:
-            cause = record.cause
-            sender = Sender(result.name, cause.actor_id, cause.actor_role)
-            issued_us = event.issued_us if isinstance(event, CommandDone) else None
-            self._remember(_Finished(result, sender, issued_us))
+        self._in_flight: dict[UUID, asyncio.Future[Finished]] = {}
 
     def finished_last(self, results_max: int) -> list[Result]:
         """Give the results of the commands that ended last, the newest at the end."""
-        newest = itertools.islice(reversed(self._finished.values()), results_max)
-        return [end.result for end in newest][::-1]
+        return self._ends.newest(results_max)
 
     async def wait_for_room(self) -> None:
         """Return once the log takes more; raises as `EventLog.wait_for_room` does."""
@@ -92,12 +76,12 @@ class Journal:
 
         Raises `CommandRejected` where its id was used for another command, or by somebody else.
         """
-        finished = self._finished.get(envelope.id)
+        finished = self._ends.find(envelope.id)
         if finished is None and envelope.id in self._in_flight:
             finished = await asyncio.shield(self._in_flight[envelope.id])
         if finished is None:
             return None
-        if finished.sender != _sender(envelope.name, envelope.actor):
+        if finished.sender != Sender.of(envelope.name, envelope.actor):
             raise CommandRejected("id_reused", "the id was used for another command before", "id")
         return finished.result.model_copy(update={"duplicate": True})
 
@@ -139,8 +123,8 @@ class Journal:
             data=dict(decided.data),
             correlation_id=envelope.correlation_id,
         )
-        sender = _sender(envelope.name, envelope.actor)
-        return await self._finish(_Finished(result, sender, issued_us), durable)
+        sender = Sender.of(envelope.name, envelope.actor)
+        return await self._finish(Finished(result, sender, issued_us), durable)
 
     async def refuse_command(
         self, envelope: CommandEnvelope, origin: Origin, rejection: CommandRejected
@@ -171,13 +155,13 @@ class Journal:
         result = Result(
             command_id=command_id,
             name=refusal.name,
-            status=_status(event),
+            status=status_of(event),
             seq=0,
             error=ErrorDetail.of(refusal.rejection),
             correlation_id=refusal.correlation_id,
         )
         if is_first:
-            return await self._finish(_Finished(result, _sender(refusal.name, actor)), durable)
+            return await self._finish(Finished(result, Sender.of(refusal.name, actor)), durable)
         return result.model_copy(update={"seq": await durable})
 
     async def note(self, event: Event, stream: str) -> int:
@@ -196,15 +180,15 @@ class Journal:
             self._horizon.apply(event)
         return durable
 
-    async def _finish(self, end: _Finished, durable: asyncio.Future[int]) -> Result:
+    async def _finish(self, end: Finished, durable: asyncio.Future[int]) -> Result:
         assert end.result.command_id is not None
-        finished: asyncio.Future[_Finished] = asyncio.get_running_loop().create_future()
+        finished: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
         self._in_flight[end.result.command_id] = finished
         durable.add_done_callback(lambda done: self._settle(end, done, finished))
         return (await asyncio.shield(finished)).result
 
     def _settle(
-        self, end: _Finished, durable: asyncio.Future[int], finished: asyncio.Future[_Finished]
+        self, end: Finished, durable: asyncio.Future[int], finished: asyncio.Future[Finished]
     ) -> None:
         """Runs when the card has answered, whether or not anybody still waits."""
         assert end.result.command_id is not None
@@ -217,37 +201,11 @@ class Journal:
             finished.set_exception(error)
             return
         end = end._replace(result=end.result.model_copy(update={"seq": durable.result()}))
-        self._remember(end)
+        self._ends.remember(end)
         finished.set_result(end)
 
     def _is_known(self, command_id: UUID) -> bool:
-        return command_id in self._finished or command_id in self._in_flight
-
-    def _remember(self, end: _Finished) -> None:
-        assert end.result.command_id is not None
-        self._finished[end.result.command_id] = end
-        while len(self._finished) > self._finished_max:
-            _, oldest = self._finished.popitem(last=False)
-            self._horizon.forget(oldest.issued_us)
-
-
-class Sender(NamedTuple):
-    """What must be the same when an id comes again: the command's name and who sent it."""
-
-    name: str | None
-    actor_id: str | None
-    actor_role: str | None
-
-
-class _Finished(NamedTuple):
-    result: Result
-    sender: Sender
-    issued_us: int | None = None
-    """Where it was done, and came over MQTT: when its sender issued it."""
-
-
-def _sender(name: str | None, actor: Actor | None) -> Sender:
-    return Sender(name, None, None) if actor is None else Sender(name, actor.id, actor.role)
+        return command_id in self._ends or command_id in self._in_flight
 
 
 def _refused(refusal: Refusal, horizon: Horizon) -> CommandRefused:
@@ -264,38 +222,7 @@ def _refused(refusal: Refusal, horizon: Horizon) -> CommandRefused:
     )
 
 
-def _status(event: CommandRefused) -> Literal["rejected", "expired"]:
-    return "expired" if event.status == "expired" else "rejected"
-
-
 def _cause(command_id: UUID | None, correlation_id: str | None, actor: Actor | None) -> Cause:
     if actor is None:
         return Cause(command_id, correlation_id)
     return Cause(command_id, correlation_id, actor.id, actor.role)
-
-
-def _result_of(record: Record, event: Event) -> Result | None:
-    """Make the result that was given when this record was written."""
-    command_id = record.cause.command_id
-    correlation_id = record.cause.correlation_id
-    if command_id is None:
-        return None
-    if isinstance(event, CommandDone):
-        return Result(
-            command_id=command_id,
-            name=event.name,
-            status="done",
-            seq=record.seq,
-            data=event.data,
-            correlation_id=correlation_id,
-        )
-    if isinstance(event, CommandRefused):
-        return Result(
-            command_id=command_id,
-            name=event.name,
-            status=_status(event),
-            seq=record.seq,
-            error=ErrorDetail(code=event.code, message=event.message, field=event.field),
-            correlation_id=correlation_id,
-        )
-    return None

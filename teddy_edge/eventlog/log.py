@@ -204,6 +204,13 @@ class EventLog:
         """
         return self._reader.read(first_seq, records_max, bytes_max)
 
+    def look_through(self, seq: int) -> int | None:
+        """Check the segment that holds a number, so that what is damaged in it joins the report.
+
+        Gives the number behind the segment; None at the end. Blocks; any thread may call it.
+        """
+        return self._reader.look_through(seq)
+
     def measure_room(self) -> None:
         """Look again whether the card and the budget have room. Blocks; any thread may call it."""
         with poisoning("reserve", self._directory):

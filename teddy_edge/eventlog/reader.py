@@ -52,6 +52,16 @@ class Reader:
             seq = region.last_seq + 1
         return records
 
+    def look_through(self, seq: int) -> int | None:
+        """See `EventLog.look_through`."""
+        with self._guard:
+            segment = self._segment_of(seq)
+        if segment is None:
+            return None
+        if segment.marks is None:
+            self._index(segment)
+        return segment.last_seq + 1
+
     def _read_region(self, segment: Segment, region: Region, seq: int) -> list[StoredRecord] | None:
         """Read the records from `seq` on; None if retention changed the file in the meantime."""
         try:

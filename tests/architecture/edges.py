@@ -67,7 +67,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "starlette": ("inputs.api", "inputs.event_stream", "inputs.http_server"),
     "uvicorn": ("inputs.http_server",),
     "pydantic_settings": ("settings", "settings_report"),
-    "msgpack": ("events", "inputs.envelopes", "projections.store", "sync.wire"),
+    "msgpack": (
+        "events", "inputs.envelopes", "projections.store", "sync.wire", "commands.ends",
+        "commands.checkpoint",
+    ),
     "pydantic": (
         "settings", "setting_types", "settings_report", "messages", "domain", "inputs", "commands",
         "projections", "queries", "sync", "fleet", "cli_fleet_actions", "asyncapi",

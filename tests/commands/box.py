@@ -11,9 +11,9 @@ from uuid import UUID, uuid4
 
 from teddy_edge.clock import NS_PER_S
 from teddy_edge.commands import (
-    Aggregates,
     CommandBus,
     Journal,
+    WriteState,
     register_handlers,
     standard_middleware,
 )
@@ -52,9 +52,14 @@ class Box:
     ) -> None:
         self.log = log
         self.clock = clock
-        self.aggregates = Aggregates(["left_paw", "right_paw"])
+        self.state = WriteState(("left_paw", "right_paw"), clock, settings)
+        while self.state.follow(log):
+            pass
+        self.aggregates = self.state.aggregates
         self.time_keeper = TimeKeeper(clock, ClockSettings())
-        self.journal = Journal(log, clock, self.apply, settings)
+        if self.state.clock_synced is not None:
+            self.time_keeper.apply(self.state.clock_synced)
+        self.journal = Journal(log, clock, self.state.ends, self.apply)
         self.bus = CommandBus(self.journal, clock)
         policy = SenderPolicy(allow_unsigned=allow_unsigned)
         self.meter = Meter(clock)
@@ -133,8 +138,6 @@ async def open_box(
         allow_unsigned=allow_unsigned,
         keep_words=keep_words,
     )
-    for record in records(log):
-        box.journal.replay(record)
     try:
         yield box
     finally:

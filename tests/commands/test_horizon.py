@@ -20,7 +20,7 @@ from teddy_edge.log_keeper import ESSENTIAL, policy_of
 from teddy_edge.messages import CommandEnvelope, Origin, Result
 from teddy_edge.settings import CommandSettings, LogSettings
 from teddy_edge.testing import FakeClock
-from tests.commands.box import EMMA, Box, open_box, records
+from tests.commands.box import EMMA, Box, open_box
 
 DIRECTORY = Path("/log")
 REMEMBERED = 4
@@ -38,8 +38,6 @@ async def open_small_box(files: Files, clock: FakeClock) -> AsyncIterator[Box]:
     log = EventLog.open(DIRECTORY, SMALL, files, essential=ESSENTIAL, policy=policy_of(SMALL))
     log.start()
     box = Box(log, clock, LIMITS, allow_unsigned=True, keep_words=False)
-    for record in records(log):
-        box.journal.replay(record)
     try:
         yield box
     finally:

@@ -29,7 +29,7 @@ from teddy_edge.errors import (
     PinsUnavailable,
     SettingsError,
 )
-from teddy_edge.eventlog import EventLog
+from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.events import BearStarted, cloud_event, decode_record
 from teddy_edge.inputs.api import LocalApi
 from teddy_edge.inputs.gpio import Buttons, SimulatedPins
@@ -99,7 +99,7 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
             topics,
             settings.sync,
             clock,
-            birth=lambda: _birth(settings, log, clock),
+            birth=lambda: _birth(settings, log, core.cursor, clock),
             finished=core.journal.finished_last,
         )
         inbox = MqttInput(commands, queries, topics, settings, clock)
@@ -144,12 +144,12 @@ async def _say_ready(notifier: Notifier, api: LocalApi, buttons: Buttons) -> Non
     await notifier.keep_alive()
 
 
-def _birth(settings: Settings, log: EventLog, clock: Clock) -> BearStatus:
+def _birth(settings: Settings, log: EventLog, cursor: Cursor, clock: Clock) -> BearStatus:
     return BearStatus(
         online=True,
         bear=settings.bear,
         version=__version__,
-        epoch=log.epoch,
+        epoch=cursor.epoch,
         last_seq=log.last_seq,
         clock_trust=clock.trust(),
     )
@@ -182,7 +182,7 @@ class View:
             "version": __version__,
             "broker": {"host": broker.host, "port": broker.port, "connected": self._link.connected},
             "log": {
-                "epoch": str(self._log.epoch),
+                "epoch": str(self._core.cursor.epoch),
                 "last_seq": self._log.last_seq,
                 "confirmed_seq": self._core.cursor.seq,
                 "complete": self._log.report.complete,

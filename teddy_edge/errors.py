@@ -11,7 +11,6 @@
     │   ├── LogFormatUnsupported  written by a newer version; not damage
     │   ├── LogNotFound           the path holds no log
     │   ├── LogDamaged            bytes that fail their checksum, with segment and offset
-    │   ├── LogBehindCloud        the cloud has stored more than there is
     │   ├── LogPoisoned           a write or fsync failed; nothing more is acknowledged
     │   ├── LogClosed             the log was closed; nothing can be appended
     │   ├── LogOverloaded         no room in the queue before the deadline
@@ -19,6 +18,7 @@
     │   └── RecordTooLarge        a record over the limit
     ├── ReadModelError            rows on the card that are not ours, or are damaged
     ├── LinkError                 the MQTT connection
+    │   ├── HistoryForked         the cloud has another history of this log
     │   ├── LinkLost              could not connect, or the connection ended
     │   │   └── LinkOverrun       more came than may be held; the rest comes anew
     │   └── LinkRefused           the broker answered with a failure code
@@ -170,18 +170,6 @@ class LogDamaged(LogError):
         super().__init__(f"{path} at byte {offset_bytes}: expected {expected}, found {found}")
 
 
-class LogBehindCloud(LogError):
-    """The cloud has stored more of this log than there is: its end was lost.
-
-    The next start gives no number again that the cloud knows.
-    """
-
-    def __init__(self, last_seq: int, confirmed_seq: int) -> None:
-        self.last_seq = last_seq
-        self.confirmed_seq = confirmed_seq
-        super().__init__(f"the log ends at {last_seq}; the cloud has stored up to {confirmed_seq}")
-
-
 class LogPoisoned(LogError):
     """A write or an fsync failed. Nothing after it is acknowledged; the process must end."""
 
@@ -247,6 +235,19 @@ class ReadModelError(TeddyEdgeError):
 
 class LinkError(TeddyEdgeError):
     """The root of the MQTT connection's errors."""
+
+
+class HistoryForked(LinkError):
+    """The cloud has another history of this log, which goes up anew under another epoch."""
+
+    def __init__(self, confirmed_seq: int, last_seq: int, epoch: UUID) -> None:
+        self.confirmed_seq = confirmed_seq
+        self.last_seq = last_seq
+        self.epoch = epoch
+        super().__init__(
+            f"the cloud has another event {confirmed_seq} than this log, which ends at {last_seq}: "
+            f"all of it is sent as a new series, {epoch}"
+        )
 
 
 class LinkLost(LinkError):

@@ -111,18 +111,9 @@ class Checkpoint:
         if content[2] != self._log.epoch.bytes:
             return "is of another log"
         state.restore(content[3])
-        return None if self._is_in_log(state) else "is of records that the log does not have"
-
-    def _is_in_log(self, state: WriteState) -> bool:
-        """Tell by the chain whether the log still is what the state was made of.
-
-        Where retention removed the record, the next one says what it continues from.
-        """
-        for stored in self._log.read(state.seq, 1, 1):
-            if stored.seq == state.seq:
-                return stored.chain == state.chain
-            return stored.seq == state.seq + 1 and stored.chain_before == state.chain
-        return False
+        if self._log.chain_at(state.seq) != state.chain:
+            return "is of records that the log does not have"
+        return None
 
     def _write(self, state: WriteState) -> None:
         data = encoded([FORMAT, __version__, self._log.epoch.bytes, state.state()])

@@ -204,6 +204,18 @@ class EventLog:
         """
         return self._reader.read(first_seq, records_max, bytes_max)
 
+    def chain_at(self, seq: int) -> bytes:
+        """Give the chain value of a record; empty where it is not known. Blocks; any thread may.
+
+        Where retention removed the record, the one behind it tells.
+        """
+        for stored in self._reader.read(seq, 1, 1):
+            if stored.seq == seq:
+                return stored.chain
+            if stored.seq == seq + 1:
+                return stored.chain_before
+        return CHAIN_UNKNOWN
+
     def look_through(self, seq: int) -> int | None:
         """Check the segment that holds a number, so that what is damaged in it joins the report.
 

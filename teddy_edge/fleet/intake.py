@@ -187,5 +187,6 @@ def _new_records(batch: EventBatch, stored: Position | None) -> Sequence[WireRec
 
 
 async def _confirm(connection: Connection, bear: str, position: Position) -> None:
-    payload = encode_signal(Confirmation(epoch=position.epoch, seq=position.seq))
+    confirmation = Confirmation(epoch=position.epoch, seq=position.seq, chain=position.chain.hex())
+    payload = encode_signal(confirmation)
     await connection.publish(Topics(bear).confirmed, payload, retain=True)

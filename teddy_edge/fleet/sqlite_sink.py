@@ -119,10 +119,10 @@ class SqliteSink:
                 row = (bear, epoch, record.seq, record.data_class, record.body)
                 transaction.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?)", row)
             transaction.execute(
-                "DELETE FROM urgent WHERE bear = ? AND epoch = ? AND seq BETWEEN ? AND ? AND EXISTS"
+                "DELETE FROM urgent WHERE bear = ? AND seq BETWEEN ? AND ? AND EXISTS"
                 " (SELECT 1 FROM records AS it WHERE it.bear = urgent.bear AND"
-                " it.epoch = urgent.epoch AND it.seq = urgent.seq AND instr(it.body, urgent.id))",
-                (bear, epoch, taken.lost.last_seq + 1, taken.position.seq),
+                " it.epoch = ? AND it.seq = urgent.seq AND instr(it.body, urgent.id))",
+                (bear, taken.lost.last_seq + 1, taken.position.seq, epoch),
             )
             self._store_what_lacks(transaction, bear, taken)
             self._move(transaction, bear, taken)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from teddy_edge.errors import LinkRefused, PacketTooLarge
-from teddy_edge.eventlog import EventLog
+from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.messages import Result
 from teddy_edge.mqtt_link import Connection
 from teddy_edge.sync.signals import Pending, encode_signal
@@ -24,10 +24,15 @@ class PendingRequest:
     """Says `pending` once for each connection."""
 
     def __init__(
-        self, log: EventLog, topics: Topics, finished: Callable[[], Sequence[Result]]
+        self,
+        log: EventLog,
+        cursor: Cursor,
+        topics: Topics,
+        finished: Callable[[], Sequence[Result]],
     ) -> None:
         """`finished` gives the results to name, the newest last."""
         self._log = log
+        self._cursor = cursor
         self._topics = topics
         self._finished = finished
 
@@ -40,7 +45,7 @@ class PendingRequest:
         ]
         while True:
             pending = Pending(
-                epoch=self._log.epoch, last_seq=self._log.last_seq, finished=tuple(finished)
+                epoch=self._cursor.epoch, last_seq=self._log.last_seq, finished=tuple(finished)
             )
             try:
                 await connection.publish(self._topics.pending, encode_signal(pending))

@@ -30,10 +30,15 @@ class Signal(BaseModel):
 
 
 class Confirmation(Signal):
-    """`confirmed`, from the cloud, retained: all of this log up to `seq` is stored."""
+    """`confirmed`, from the cloud, retained: all of this log up to `seq` is stored.
+
+    By `chain`, the value after that record in hexadecimal digits, the bear sees whether it is its
+    own history that is stored.
+    """
 
     epoch: UUID
     seq: SequenceNumberOrNone
+    chain: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
 
 
 class Pending(Signal):

@@ -15,8 +15,8 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from teddy_edge.clock import Clock
-from teddy_edge.errors import LogBehindCloud, PacketTooLarge, WireError
+from teddy_edge.clock import Clock, new_id
+from teddy_edge.errors import HistoryForked, PacketTooLarge, WireError
 from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.metrics import RateLimit
 from teddy_edge.mqtt_link import Connection, Incoming
@@ -29,7 +29,7 @@ from teddy_edge.topics import Topics
 logger = logging.getLogger("teddy_edge.sync")
 
 AHEAD_MAX = 100_000_000
-"""How far the cloud may be ahead of a log that lost its end; more is no such thing."""
+"""How far the cloud may be ahead of a log that was set back; more is no such thing."""
 
 
 @dataclass(slots=True)
@@ -51,6 +51,7 @@ class Uplink:
         self.counts = UplinkCounts()
         self._log = log
         self._cursor = cursor
+        self._clock = clock
         self._topics = topics
         self._settings = settings
         self._replay_limit = RateLimit(clock, settings.replays_per_minute, keys_max=1)
@@ -58,6 +59,7 @@ class Uplink:
         self._moving = asyncio.Lock()
         self._stored_seq = cursor.seq
         """What the cloud says it has; in a replay this may be less than the cursor."""
+        self._window = Window(cursor.seq, log.last_seq)
         self._replay_from: int | None = None
         self._too_large_seq = 0
 
@@ -67,38 +69,49 @@ class Uplink:
         return self._cursor.seq
 
     async def on_confirmed(self, connection: Connection, incoming: Incoming) -> None:
-        """Move the cursor; what is not a confirmation of this log is logged and dropped."""
+        """Move the cursor; what is not a confirmation of this log is logged and dropped.
+
+        Raises `HistoryForked` where the cloud has stored other events under our numbers.
+        """
+        del connection
         try:
             confirmation = decode_signal(Confirmation, incoming.payload)
         except WireError as error:
             logger.warning("%s", error, extra={"topic": incoming.topic})
             return
-        last_seq = self._log.last_seq
-        if confirmation.epoch != self._log.epoch or confirmation.seq > last_seq + AHEAD_MAX:
+        is_near = confirmation.seq <= self._log.last_seq + AHEAD_MAX
+        if confirmation.epoch != self._cursor.epoch or not is_near:
             facts = {"epoch": str(confirmation.epoch), "seq": confirmation.seq}
             logger.warning("a confirmation of another log", extra=facts)
             return
-        if confirmation.seq > last_seq:
-            await self._send_rest(connection)
-        else:
-            self._stored_seq = max(self._stored_seq, confirmation.seq)
-            self._changed.set()  # what follows need not wait for the card
-        if confirmation.seq > self._cursor.seq:
-            async with self._moving:
-                await self._move(confirmation.seq)
-        if confirmation.seq > last_seq:
-            raise LogBehindCloud(last_seq, confirmation.seq)
+        if not await self._is_ours(confirmation):
+            await self._begin_series(confirmation.seq)
+        self._stored_seq = max(self._stored_seq, confirmation.seq)
+        self._changed.set()  # what follows need not wait for the card
+        async with self._moving:
+            await self._move(confirmation.seq)
 
-    async def _send_rest(self, connection: Connection) -> None:
-        """Send what is not confirmed of a log that the cloud knows more of.
+    async def _is_ours(self, confirmation: Confirmation) -> bool:
+        """Tell whether it speaks of the events that are in this log.
 
-        After the card was set back, its numbers stand for other events there, and it would never
-        go out: no number is given twice, and the next start goes on beyond what the cloud has.
+        They are others where a card was set back, or lost its end, and numbers were given again.
         """
-        window = Window(self._cursor.seq, self._log.last_seq)
-        while (batch := await asyncio.to_thread(self._read_batch, window)) is not None:
-            batch = await self._publish(connection, batch)
-            window.sent(batch.last_seq, 0.0)
+        seq = confirmation.seq
+        if seq > self._log.last_seq:
+            return False
+        if confirmation.chain is None:
+            return True
+        chain = self._window.chain_at(seq) or await asyncio.to_thread(self._log.chain_at, seq)
+        return not chain or chain.hex() == confirmation.chain
+
+    async def _begin_series(self, confirmed_seq: int) -> None:
+        """Send all of the log anew, under an epoch of its own, which the cloud never mixes."""
+        epoch = new_id(self._clock)
+        try:
+            await asyncio.to_thread(self._cursor.begin_series, epoch)
+        except OSError as error:  # the next start finds the same, and begins another one
+            logger.warning("a new series is not kept", extra={"reason": str(error)})
+        raise HistoryForked(confirmed_seq, self._log.last_seq, epoch)
 
     async def _move(self, seq: int) -> None:
         """Move the cursor; where the card does not take it, what was confirmed goes out again."""
@@ -126,7 +139,7 @@ class Uplink:
         if incoming.retain:
             raise WireError("it was retained, and would come again")
         replay = decode_signal(Replay, incoming.payload)
-        if replay.epoch != self._log.epoch:
+        if replay.epoch != self._cursor.epoch:
             raise WireError(f"it is of another log, {replay.epoch}")
         if replay.from_seq > self._log.last_seq:
             raise WireError(f"it begins at {replay.from_seq}; the log ends at {self._log.last_seq}")
@@ -150,10 +163,10 @@ class Uplink:
 
     async def _send_for_ever(self, connection: Connection) -> None:
         self._stored_seq = self._cursor.seq
-        window = Window(self._cursor.seq, self._log.last_seq)
+        self._window = Window(self._cursor.seq, self._log.last_seq)
         while True:
             self._changed.clear()
-            window = self._begin_replay() or window
+            self._window = window = self._begin_replay() or self._window
             window.confirm(self._stored_seq)
             waiting = self._log.last_seq - window.read_seq
             if waiting > 0 and len(window.unconfirmed) < self._settings.batches_in_flight_max:
@@ -163,7 +176,7 @@ class Uplink:
                 await self._send_next(connection, window)
             elif not await self._change(window):
                 logger.info("unconfirmed events are sent again", extra={"seq": self._cursor.seq})
-                window = window.again(self._log.last_seq)
+                self._window = window.again(self._log.last_seq)
 
     def _begin_replay(self) -> Window | None:
         """Make the window of a replay, where one was asked for."""
@@ -195,7 +208,7 @@ class Uplink:
             return
         batch = await self._publish(connection, batch)
         sent_at_s = asyncio.get_running_loop().time()
-        window.sent(batch.last_seq, sent_at_s)
+        window.sent(batch.last_seq, batch.chain_after, sent_at_s)
         if batch.replayed:
             pace_s = len(batch.records) / self._settings.history_records_per_s
             await asyncio.sleep(pace_s - (sent_at_s - begun_at_s))
@@ -212,7 +225,7 @@ class Uplink:
         is_history = stored[0].seq <= window.history_seq
         if is_history:
             stored = [record for record in stored if record.seq <= window.history_seq]
-        return batch_of(self._log.epoch, stored, window.sent_seq, replayed=is_history)
+        return batch_of(self._cursor.epoch, stored, window.sent_seq, replayed=is_history)
 
     async def _publish(self, connection: Connection, batch: EventBatch) -> EventBatch:
         """Publish a batch, or as much of it as the broker takes; gives what was published."""

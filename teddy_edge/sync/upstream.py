@@ -38,7 +38,9 @@ class Upstream:
         """`birth` is what the bear says of itself; `finished` gives the results that came last."""
         self._topics = topics
         self._presence = Presence(topics, birth)
-        self._pending = PendingRequest(log, topics, lambda: finished(settings.pending_finished_max))
+        self._pending = PendingRequest(
+            log, cursor, topics, lambda: finished(settings.pending_finished_max)
+        )
         self._state = StatePublisher(read_models, topics, settings, clock)
         self._uplink = Uplink(log, cursor, topics, settings, clock)
         self._urgent = UrgentLane(log, cursor, topics)

@@ -73,7 +73,7 @@ class UrgentLane:
 
     async def _send(self, connection: Connection, stored: StoredRecord) -> None:
         record = decode_record(stored.seq, stored.data_class, stored.body)
-        event = {**cloud_event(record, self._topics.bear), "epoch": str(self._log.epoch)}
+        event = {**cloud_event(record, self._topics.bear), "epoch": str(self._cursor.epoch)}
         payload = json.dumps(event, ensure_ascii=False).encode()
         try:
             await connection.publish(

@@ -11,6 +11,8 @@ class Unconfirmed(NamedTuple):
 
     after_seq: int
     last_seq: int
+    chain: bytes
+    """The chain value after its last record."""
     sent_at_s: float
 
 
@@ -26,14 +28,19 @@ class Window:
         self.replay_until_seq = replay_until_seq
         self.unconfirmed: deque[Unconfirmed] = deque()
 
-    def sent(self, last_seq: int, at_s: float) -> None:
+    def sent(self, last_seq: int, chain: bytes, at_s: float) -> None:
         """Take up that a batch went out."""
-        self.unconfirmed.append(Unconfirmed(self.sent_seq, last_seq, at_s))
+        self.unconfirmed.append(Unconfirmed(self.sent_seq, last_seq, chain, at_s))
         self.sent_seq = self.read_seq = last_seq
+
+    def chain_at(self, seq: int) -> bytes:
+        """Give the chain value where a batch on its way ends; empty where none ends there."""
+        chains = (each.chain for each in self.unconfirmed if each.last_seq == seq)
+        return next(chains, b"")
 
     def confirm(self, seq: int) -> None:
         """Take up how far the cloud is; a replay sends also what it has."""
-        if seq > self.replay_until_seq:
+        if self.sent_seq >= self.replay_until_seq:
             self.sent_seq = max(self.sent_seq, seq)
             self.read_seq = max(self.read_seq, seq)
         while self.unconfirmed and self.unconfirmed[0].last_seq <= seq:

@@ -1,12 +1,13 @@
 """The confirmed position."""
 
+import errno
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from teddy_edge.eventlog import Cursor
-from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 
 EPOCH = UUID("0192f000-0000-7000-8000-000000000001")
 
@@ -85,3 +86,34 @@ def test_a_position_that_cannot_be_written_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         cursor.move(1)
     assert cursor.seq == 0
+
+
+def test_a_series_under_another_epoch_begins_at_zero_and_is_found_again(tmp_path: Path) -> None:
+    series = uuid4()
+    cursor = Cursor.open(tmp_path / "confirmed", EPOCH)
+    cursor.move(7)
+    cursor.begin_series(series)
+    assert (cursor.seq, cursor.epoch) == (0, series)
+    cursor.move(3)
+    again = Cursor.open(tmp_path / "confirmed", EPOCH)
+    assert (again.seq, again.epoch, again.note) == (3, series, None)
+
+
+def test_a_log_is_known_by_its_own_epoch_until_another_series_begins(tmp_path: Path) -> None:
+    cursor = Cursor.open(tmp_path / "confirmed", EPOCH)
+    cursor.move(7)
+    assert cursor.epoch == EPOCH
+    assert (tmp_path / "confirmed").read_text().split()[:2] == [str(EPOCH), "7"]
+
+
+def test_a_series_that_the_card_did_not_take_has_begun_all_the_same() -> None:
+    files = SimulatedFiles()
+    cursor = Cursor.open(Path("/log/confirmed"), EPOCH, files)
+    cursor.move(7)
+    files.fault = FailAt(0, errno.ENOSPC, "sync")
+    series = uuid4()
+    with pytest.raises(OSError, match="No space"):
+        cursor.begin_series(series)
+    assert (cursor.seq, cursor.epoch) == (0, series)
+    again = Cursor.open(Path("/log/confirmed"), EPOCH, files.reopened())
+    assert (again.seq, again.epoch) == (7, EPOCH)

@@ -13,6 +13,7 @@ import sys
 import zlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import aiomqtt
@@ -42,13 +43,18 @@ async def bear(broker: Mosquitto) -> AsyncIterator[aiomqtt.Client]:
         yield client
 
 
+def confirmation(log: SmallLog, seq: int) -> dict[str, Any]:
+    """What says that a log is stored up to a number."""
+    return {"epoch": str(log.epoch), "seq": seq, "chain": log.batch(1, seq).chain_after.hex()}
+
+
 async def test_batches_are_stored_and_confirmed(
     broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
 ) -> None:
     log = SmallLog(30)
     async with receiving(broker, sink):
         confirmed = await send(bear, log.batch(1, 10), log.batch(11, 30))
-        assert confirmed == {"epoch": str(log.epoch), "seq": 30}
+        assert confirmed == confirmation(log, 30)
         assert list(sink.records("bear-1", log.epoch)) == log.records
 
 
@@ -91,7 +97,7 @@ async def test_a_new_epoch_is_a_series_of_its_own(
     async with receiving(broker, sink):
         await send(bear, before.batch(1, 10))
         confirmed = await send(bear, after.batch(1, 4))
-        assert confirmed == {"epoch": str(after.epoch), "seq": 4}
+        assert confirmed == confirmation(after, 4)
         assert list(sink.records("bear-1", before.epoch)) == before.records
         assert list(sink.records("bear-1", after.epoch)) == after.records
         assert [(name, place.epoch) for name, place in sink.current()] == [("bear-1", after.epoch)]
@@ -107,7 +113,7 @@ async def test_a_bear_that_comes_later_finds_what_was_confirmed(
         await later.subscribe(CONFIRMED)
         message = await asyncio.wait_for(anext(later.messages), TIMEOUT_S)
     assert message.retain
-    assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 3}
+    assert json.loads(message.payload) == confirmation(log, 3)
 
 
 def test_a_stored_batch_is_on_the_disk(sink: SqliteSink) -> None:
@@ -230,7 +236,7 @@ async def test_what_could_not_be_stored_is_not_confirmed_and_comes_again(
     assert len(bear.messages) == 0
     async with receiving(broker, sink):
         message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
-    assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 10}
+    assert json.loads(message.payload) == confirmation(log, 10)
 
 
 async def test_a_receiver_that_starts_says_what_it_has(
@@ -241,7 +247,7 @@ async def test_a_receiver_that_starts_says_what_it_has(
     sink.store("bear-1", Taken(position, log.records, Lost(1, 0)))
     async with receiving(broker, sink):
         message = await asyncio.wait_for(anext(bear.messages), TIMEOUT_S)
-    assert json.loads(message.payload) == {"epoch": str(log.epoch), "seq": 3}
+    assert json.loads(message.payload) == confirmation(log, 3)
 
 
 @pytest.mark.parametrize("topic", ["teddy/v1/b ear/events", "teddy/v1//events"])

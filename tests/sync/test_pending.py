@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from teddy_edge.errors import WireError
-from teddy_edge.eventlog import EventLog
+from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.messages import Result
 from teddy_edge.settings import LogSettings
 from teddy_edge.sync import PendingRequest
@@ -19,6 +19,10 @@ from tests.commands.box import open_box
 from tests.sync.connection import RecordingConnection
 
 TOPICS = Topics("bear-001")
+
+
+def cursor_of(directory: Path, log: EventLog) -> Cursor:
+    return Cursor.open(directory / "confirmed.json", log.epoch)
 
 
 def results(count: int) -> list[Result]:
@@ -32,7 +36,9 @@ async def test_the_commands_that_ended_last_are_named_with_their_ends(tmp_path: 
     async with open_box(tmp_path) as box:
         done = await box.send(box.envelope())
         refused = await box.send(box.envelope("no_such_command"))
-        request = PendingRequest(box.log, TOPICS, lambda: box.journal.finished_last(10))
+        request = PendingRequest(
+            box.log, cursor_of(tmp_path, box.log), TOPICS, lambda: box.journal.finished_last(10)
+        )
         connection = RecordingConnection()
         await request.run(connection)
         (message,) = connection.published
@@ -58,7 +64,9 @@ async def test_a_broker_that_takes_only_small_packets_gets_the_newest(tmp_path: 
     log = EventLog.open(tmp_path, LogSettings())
     connection = RecordingConnection()
     connection.payload_bytes_max = 300
-    await PendingRequest(log, TOPICS, lambda: results(100)).run(connection)
+    await PendingRequest(log, cursor_of(tmp_path, log), TOPICS, lambda: results(100)).run(
+        connection
+    )
     (message,) = connection.published
     pending = decode_signal(Pending, message.payload)
     assert [seq for _, _, seq in pending.finished] == [98, 99, 100]
@@ -71,7 +79,7 @@ async def test_a_broker_that_forbids_it_does_not_keep_the_bear_offline(
     log = EventLog.open(tmp_path, LogSettings())
     connection = RecordingConnection()
     connection.refused_topics.add(TOPICS.pending)
-    await PendingRequest(log, TOPICS, list).run(connection)
+    await PendingRequest(log, cursor_of(tmp_path, log), TOPICS, list).run(connection)
     assert "not asked" in caplog.text
     await log.close()
 

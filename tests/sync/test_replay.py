@@ -126,3 +126,18 @@ async def test_requests_that_come_too_often_are_refused(tmp_path: Path, broker: 
         assert (counts.replays, counts.replays_refused) == (2, 3)
         await bear.append(1)
         await cloud.heard("events 4")
+
+
+async def test_a_replay_goes_on_when_what_was_on_its_way_is_confirmed(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    async with running(tmp_path, broker) as (bear, cloud):
+        await confirm_all(bear, cloud, 9)
+        await bear.append(1)
+        await cloud.heard("events 10")
+        cloud.batches.clear()
+        await cloud.ask_again(bear.log, 1)
+        await cloud.confirm(bear.log, 10)
+        assert await cloud.has(3) == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+        await bear.append(1)
+        assert (await cloud.has(4))[3] == [11]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from teddy_edge.errors import LogBehindCloud
 from teddy_edge.eventlog import Cursor
+from teddy_edge.eventlog import cursor as cursors
 from teddy_edge.fleet.broker import Mosquitto
-from tests.sync.uplinking import IMPATIENT, SETTINGS, TIMEOUT_S, TOPICS, Bear, Cloud, running
+from tests.sync.uplinking import IMPATIENT, TIMEOUT_S, TOPICS, Cloud, running
 
 
 def absent_client(broker: Mosquitto) -> aiomqtt.Client:
@@ -94,55 +95,54 @@ async def test_what_is_no_confirmation_of_this_log_moves_nothing(
         await bear.confirmed(1)
 
 
-async def test_a_cloud_that_has_more_than_the_log_stops_the_daemon_and_its_numbers_are_kept(
-    tmp_path: Path, broker: Mosquitto
+@pytest.mark.parametrize(
+    ("seq", "chain"), [(20, None), (20, "00" * 16), (3, "00" * 16), (2, "00" * 16), (9, "00" * 16)]
+)
+async def test_where_the_cloud_has_other_events_all_goes_up_under_another_epoch(
+    tmp_path: Path, broker: Mosquitto, seq: int, chain: str | None
 ) -> None:
-    bear = Bear(tmp_path, broker)
-    running = asyncio.create_task(bear.link.run())
-    await bear.append(1)
-    async with aiomqtt.Client(
-        "127.0.0.1", broker.port, protocol=aiomqtt.ProtocolVersion.V5
-    ) as client:
-        await Cloud(client).confirm(bear.log, 20)
-        with pytest.raises(LogBehindCloud):
-            await asyncio.wait_for(running, TIMEOUT_S)
-    await bear.log.close()
-    cursor = Cursor.open(tmp_path / "confirmed.json", bear.log.epoch)
-    assert cursor.seq == 20
-
-
-async def test_what_the_cloud_may_not_have_goes_out_before_its_numbers_are_left_behind(
-    tmp_path: Path, broker: Mosquitto
-) -> None:
-    """After a card was set back, its numbers stand for other events in the cloud."""
+    """More than there are, or others under our numbers; sent, on their way, or not sent yet."""
     async with running(tmp_path, broker, record=lambda bear: bear.append(10)) as (bear, cloud):
         await cloud.has(2)
-        await cloud.confirm(bear.log, 20)
-        await cloud.heard("events 10")
-        seqs = {record.seq for batch in cloud.batches for record in batch.records}
-        assert seqs == set(range(1, 11))
+        await cloud.confirm(bear.log, seq, chain=chain)
+        while bear.cursor.epoch == bear.log.epoch:
+            await cloud.has(len(cloud.batches) + 1)
+        for last_seq in (3, 6, 9, 10):
+            while not [b for b in cloud.of(bear.cursor.epoch) if b.last_seq == last_seq]:
+                await cloud.has(len(cloud.batches) + 1)
+            await cloud.confirm_as(bear.cursor.epoch, last_seq)
+        await bear.confirmed(10)
+        again = cloud.of(bear.cursor.epoch)
+        assert {record.seq for batch in again for record in batch.records} == set(range(1, 11))
+    async with running(tmp_path, broker) as (bear, cloud):
+        assert (bear.cursor.seq, bear.cursor.epoch == bear.log.epoch) == (10, False)
+        await bear.append(1)
+        assert (await cloud.has(1))[0] == [11]
 
 
-async def test_an_event_goes_out_that_is_recorded_while_its_number_is_left_behind(
+async def test_a_confirmation_of_our_own_events_moves_the_cursor_wherever_it_ends(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    async with running(tmp_path, broker, record=lambda bear: bear.append(5)) as (bear, cloud):
+        await cloud.has(2)
+        for seq in (2, 3, 5):
+            await cloud.confirm(bear.log, seq, chain=bear.log.chain_at(seq).hex())
+            await bear.confirmed(seq)
+        assert bear.cursor.epoch == bear.log.epoch
+
+
+async def test_a_card_that_does_not_keep_the_new_series_costs_another_one(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The card takes a moment to keep how far the cloud is, and what is recorded then counts."""
-    is_moving, is_ready = threading.Event(), threading.Event()
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
 
-    def move(*_: object) -> None:
-        is_moving.set()
-        is_ready.wait(2 * TIMEOUT_S)
-
-    monkeypatch.setattr(Cursor, "move", move)
-    roomy = SETTINGS.model_copy(update={"batches_in_flight_max": 4})
-    async with running(tmp_path, broker, roomy, lambda bear: bear.append(1)) as (bear, cloud):
+    async with running(tmp_path, broker, record=lambda bear: bear.append(2)) as (bear, cloud):
+        monkeypatch.setattr(cursors, "write_whole", refuse)
         await cloud.confirm(bear.log, 20)
-        try:
-            assert await asyncio.to_thread(is_moving.wait, TIMEOUT_S)
-            await bear.append(1)
-            await cloud.heard("events 2")
-        finally:
-            is_ready.set()
+        while not cloud.of(bear.cursor.epoch) or bear.cursor.epoch == bear.log.epoch:
+            await cloud.has(len(cloud.batches) + 1)
+    assert Cursor.open(tmp_path / "confirmed.json", bear.log.epoch).epoch == bear.log.epoch
 
 
 async def test_events_recorded_without_a_broker_go_up_in_order_when_it_is_back(

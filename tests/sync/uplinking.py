@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import aiomqtt
 
@@ -65,6 +66,15 @@ class Cloud:
     async def confirm(self, log: EventLog, seq: int, **changes: Any) -> None:
         content = {"epoch": str(log.epoch), "seq": seq, **changes}
         await self._client.publish(TOPICS.confirmed, json.dumps(content), qos=1, retain=True)
+
+    async def confirm_as(self, epoch: UUID, seq: int) -> None:
+        """Confirm a series that is not the log's own."""
+        content = {"epoch": str(epoch), "seq": seq}
+        await self._client.publish(TOPICS.confirmed, json.dumps(content), qos=1, retain=True)
+
+    def of(self, epoch: UUID) -> list[EventBatch]:
+        """What came of one series."""
+        return [batch for batch in self.batches if batch.epoch == epoch]
 
     async def has(self, count: int) -> list[list[int]]:
         """Wait for so many batches; gives the sequence numbers of each."""

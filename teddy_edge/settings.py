@@ -102,7 +102,7 @@ class CommandSettings(Section):
     skew_s_max: int = Field(300, ge=0, le=24 * 3600)
     unsynced_skew_s_max: int = Field(400 * 24 * 3600, ge=24 * 3600, le=10 * 365 * 24 * 3600)
     middleware: tuple[MiddlewareName, ...] = Field(
-        ("metrics", "logging", "validation", "security", "rate_limit", "dedupe", "deadline"),
+        ("metrics", "logging", "validation", "security", "dedupe", "rate_limit", "deadline"),
         description="each at most once, with validation and security among them in this order",
     )
 

@@ -8,7 +8,12 @@ from typing import Final
 from uuid import UUID
 
 PREFIX = "teddy/v1"
-TOPIC_BYTES_MAX = 512
+REPLY_TOPIC_BYTES_MAX = 256
+REPLY_TOPIC_LEVELS_MAX = 8
+"""Brokers end the connection of whoever publishes to a longer topic, or to one of more levels.
+
+AWS IoT Core takes 256 bytes and 7 slashes, mosquitto 200 levels.
+"""
 _OF_A_BEAR: Final = re.compile(rf"{PREFIX}/([A-Za-z0-9_-]{{1,64}})/")
 
 
@@ -61,6 +66,11 @@ class Topics:
         """Where the birth and the will stand (retained)."""
         return self._of("status")
 
+    @property
+    def states(self) -> str:
+        """The filter of all that stands for the parents' app."""
+        return self._of("state/#")
+
     def command(self, name: str) -> str:
         """Where the cloud sends a command."""
         return self._of(f"command/{name}")
@@ -86,9 +96,11 @@ class Topics:
 
         Within the contract's own topics only this bear's results and answers: else a bear could be
         made to command another, or to say something as another. Refused are also wildcards and
-        whatever belongs to the broker itself (`$`).
+        whatever belongs to the broker itself (`$`), and what a broker may end the connection for.
         """
-        if not topic or len(topic.encode()) > TOPIC_BYTES_MAX:
+        if not topic or len(topic.encode()) > REPLY_TOPIC_BYTES_MAX:
+            return False
+        if topic.count("/") >= REPLY_TOPIC_LEVELS_MAX:
             return False
         if topic.startswith("$") or any(sign in topic for sign in "+#\0"):
             return False

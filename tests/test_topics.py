@@ -28,7 +28,8 @@ def test_the_topics_are_those_of_the_contract() -> None:
         "replies/+",
         "replies/#",
         "re\0plies",
-        "x" * 513,
+        "x" * 257,
+        "1/2/3/4/5/6/7/8/9",
         "$SYS/broker/version",
         "$share/group/replies",
         "teddy/v1",
@@ -57,6 +58,8 @@ def test_a_reply_cannot_be_aimed_at_a_bear_or_speak_for_one(topic: str) -> None:
     "topic",
     [
         "cloud/replies/7",
+        "x" * 256,
+        "1/2/3/4/5/6/7/8",
         "teddy/v10/replies",
         "teddy/v1/bear-001/result/mine",
         "teddy/v1/bear-001/answer/mine",

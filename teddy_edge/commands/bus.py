@@ -126,6 +126,17 @@ class CommandBus:
             # Outside of the handler: what goes wrong from here on must not carry what was sent.
             return await self._journal.refuse_command(envelope, origin, rejection)
 
+    async def refuse_command(
+        self, envelope: CommandEnvelope, origin: Origin, rejection: CommandRejected
+    ) -> Result:
+        """Record that a command was refused for the way it came; raises as `execute` does.
+
+        One that ended before keeps its end, and that is given.
+        """
+        with correlation(envelope.correlation_id or str(envelope.id)):
+            _log_refusal(origin, rejection)
+            return await self._journal.refuse_command(envelope, origin, rejection)
+
     def _first_receipt(self, envelope: CommandEnvelope, received_ns: int) -> int:
         """Give when a command first came: a lost connection brings it again, no younger."""
         if envelope.expires_at is None:
@@ -137,13 +148,8 @@ class CommandBus:
 
     async def refuse(self, refusal: Refusal) -> Result:
         """Record that something was refused before it was a command. Raises as `execute` does."""
-        fields = {
-            "origin": refusal.origin.value,
-            "code": refusal.rejection.code,
-            "field": refusal.rejection.field,
-        }
         with correlation(refusal.correlation_id):
-            logger.info("message refused", extra=fields)
+            _log_refusal(refusal.origin, refusal.rejection)
             return await self._journal.refuse(refusal)
 
     async def _dispatch(self, context: CommandContext) -> Result:
@@ -156,3 +162,8 @@ class CommandBus:
             context.origin,
             functools.partial(handler.handle, command, context),
         )
+
+
+def _log_refusal(origin: Origin, rejection: CommandRejected) -> None:
+    fields = {"origin": origin.value, "code": rejection.code, "field": rejection.field}
+    logger.info("message refused", extra=fields)

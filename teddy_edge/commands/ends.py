@@ -53,10 +53,6 @@ class Ends:
         self._packed: OrderedDict[UUID, bytes] = OrderedDict()
         self._bytes = 0
 
-    def __contains__(self, command_id: UUID) -> bool:
-        """Tell whether the end of a command is known."""
-        return command_id in self._packed
-
     def find(self, command_id: UUID) -> Finished | None:
         """Give the end of a command; None where it did not end, or so long ago that it is gone."""
         packed = self._packed.get(command_id)

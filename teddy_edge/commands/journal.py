@@ -76,14 +76,18 @@ class Journal:
 
         Raises `CommandRejected` where its id was used for another command, or by somebody else.
         """
-        finished = self._ends.find(envelope.id)
-        if finished is None and envelope.id in self._in_flight:
-            finished = await asyncio.shield(self._in_flight[envelope.id])
+        finished = await self._earlier(envelope.id)
         if finished is None:
             return None
         if finished.sender != Sender.of(envelope.name, envelope.actor):
             raise CommandRejected("id_reused", "the id was used for another command before", "id")
         return finished.result.model_copy(update={"duplicate": True})
+
+    async def _earlier(self, command_id: UUID) -> Finished | None:
+        finished = self._ends.find(command_id)
+        if finished is None and command_id in self._in_flight:
+            finished = await asyncio.shield(self._in_flight[command_id])
+        return finished
 
     async def record(
         self, envelope: CommandEnvelope, origin: Origin, decide: Callable[[], Decided]
@@ -144,11 +148,15 @@ class Journal:
     async def refuse(self, refusal: Refusal, actor: Actor | None = None) -> Result:
         """Record a refusal, without what was in the command; gives the result once it is durable.
 
-        Where the id ended before, the refusal is recorded beside that end and does not replace it.
+        Where the same sender's command ended before under this id, that end is given. Where
+        another's did, the refusal is recorded beside that end and does not replace it.
         """
         await self._log.wait_for_room()
-        command_id = refusal.command_id
-        is_first = command_id is not None and not self._is_known(command_id)
+        command_id, sender = refusal.command_id, Sender.of(refusal.name, actor)
+        earlier = None if command_id is None else await self._earlier(command_id)
+        if earlier is not None and earlier.sender == sender:
+            return earlier.result.model_copy(update={"duplicate": True})
+        is_first = command_id is not None and earlier is None
         event = _refused(refusal, self._horizon)
         cause = _cause(command_id if is_first else None, refusal.correlation_id, actor)
         durable = self._append([(event, COMMAND_STREAM)], cause)
@@ -161,7 +169,7 @@ class Journal:
             correlation_id=refusal.correlation_id,
         )
         if is_first:
-            return await self._finish(Finished(result, Sender.of(refusal.name, actor)), durable)
+            return await self._finish(Finished(result, sender), durable)
         return result.model_copy(update={"seq": await durable})
 
     async def note(self, event: Event, stream: str) -> int:
@@ -203,9 +211,6 @@ class Journal:
         end = end._replace(result=end.result.model_copy(update={"seq": durable.result()}))
         self._ends.remember(end)
         finished.set_result(end)
-
-    def _is_known(self, command_id: UUID) -> bool:
-        return command_id in self._ends or command_id in self._in_flight
 
 
 def _refused(refusal: Refusal, horizon: Horizon) -> CommandRefused:

@@ -3,7 +3,8 @@
 A command is kept before it is sent. It is sent again, as it was, whenever its bear says `pending`,
 when the bear is found to be there, and now and then while it is, until a result comes: the bear
 executes it once, however often it arrives. The bear also says when it is too late; so every command
-ends that reaches its bear at all.
+ends that reaches its bear at all. Which pass sent a command last is marked by counting, since the
+clock of this machine may be set.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
-from teddy_edge.clock import NS_PER_S, Clock
 from teddy_edge.errors import LinkRefused, WireError
 from teddy_edge.fleet.sinks import CommandSink, SentCommand
 from teddy_edge.messages import Result
@@ -35,13 +35,12 @@ T = TypeVar("T")
 class CommandDesk:
     """Follows the commands of every bear."""
 
-    def __init__(
-        self, sink: CommandSink, thread: Executor, clock: Clock, resend_s: float = RESEND_S
-    ) -> None:
+    def __init__(self, sink: CommandSink, thread: Executor, resend_s: float = RESEND_S) -> None:
         """`thread` is the one that calls the sink."""
         self._sink = sink
         self._thread = thread
-        self._clock = clock
+        self._mark = sink.newest_mark()
+        """That of the pass which began last."""
         self._resend_s = resend_s
         self._connection: Connection | None = None
         self._present: set[str] = set()
@@ -67,7 +66,7 @@ class CommandDesk:
         self._present.add(bear)
         if bear not in self._found:
             self._found.add(bear)
-            await self._send_again(connection, bear, self._clock.wall_ns())
+            await self._send_all_again(connection, bear)
 
     async def on_result(self, connection: Connection, message: Incoming) -> None:
         """Keep a result; its return acknowledges the message."""
@@ -93,29 +92,43 @@ class CommandDesk:
         except WireError as error:
             logger.warning("%s: dropped a message: %s", bear, error)
             return
-        await self._send_again(connection, bear, self._clock.wall_ns())
+        await self._send_all_again(connection, bear)
 
     async def run(self, connection: Connection) -> None:
-        """Send again, now and then, to the bears that are there."""
+        """Send again, now and then, to the bears that are there.
+
+        A command without a result goes out again after one to two times `resend_s`.
+        """
+        last_mark = self._mark
         while True:
             await asyncio.sleep(self._resend_s)
-            before_ns = self._clock.wall_ns() - round(self._resend_s * NS_PER_S)
+            mark = self._next_mark()
             for bear in sorted(self._present):
-                await self._send_again(connection, bear, before_ns)
+                await self._send_again(connection, bear, last_mark + 1, mark)
+            last_mark = mark
 
-    async def _send_again(self, connection: Connection, bear: str, sent_before_ns: int) -> None:
-        while commands := await self._take_open(bear, sent_before_ns):
+    async def _send_all_again(self, connection: Connection, bear: str) -> None:
+        mark = self._next_mark()
+        await self._send_again(connection, bear, mark, mark)
+
+    def _next_mark(self) -> int:
+        self._mark += 1
+        return self._mark
+
+    async def _send_again(
+        self, connection: Connection, bear: str, below_mark: int, mark: int
+    ) -> None:
+        while commands := await self._take_open(bear, below_mark, mark):
             logger.info("%s: %d commands without a result are sent again", bear, len(commands))
             for command in commands:
                 await _publish(connection, command)
 
-    async def _take_open(self, bear: str, sent_before_ns: int) -> Sequence[SentCommand]:
-        """Give what is to be sent, noted as sent, so that the next call gives the rest."""
-        now_ns = max(self._clock.wall_ns(), sent_before_ns)
+    async def _take_open(self, bear: str, below_mark: int, mark: int) -> Sequence[SentCommand]:
+        """Give what is to be sent, marked, so that the next call gives the rest."""
 
         def take() -> Sequence[SentCommand]:
-            commands = self._sink.open_commands(bear, sent_before_ns)
-            self._sink.note_sent(commands, now_ns)
+            commands = self._sink.open_commands(bear, below_mark)
+            self._sink.mark(commands, mark)
             return commands
 
         return await self._in_thread(take)

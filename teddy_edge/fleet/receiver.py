@@ -38,7 +38,7 @@ class Receiver:
         thread = ThreadPoolExecutor(1, thread_name_prefix="sink")
         clock = SystemClock()
         self._intake = EventIntake(sink, thread, clock, batch_bytes_max)
-        self._desk = CommandDesk(sink, thread, clock)
+        self._desk = CommandDesk(sink, thread)
 
     def link(self, broker: BrokerSettings) -> MqttLink:
         """Make the link on which this receiver lives."""

@@ -90,7 +90,7 @@ async def _on_one_link(
             awaited.set_exception(refused)
 
     link = MqttLink(
-        broker,
+        broker.model_copy(update={"session_expiry_s": 0}),  # nobody comes back to it
         f"{CLIENT_ID}-{uuid4()}",
         subscriptions=subscriptions,
         sessions={"send": until_refused},

@@ -92,13 +92,16 @@ class CommandSink(Protocol):
     def keep_command(self, command: SentCommand, at_ns: int) -> None:
         """Keep a command that is about to be sent; it is durable when this returns."""
 
-    def note_sent(self, commands: Sequence[SentCommand], at_ns: int) -> None:
-        """Note that commands are sent again."""
+    def newest_mark(self) -> int:
+        """The highest mark that a command has; 0 where none has one."""
 
-    def open_commands(self, bear: str, sent_before_ns: int) -> Sequence[SentCommand]:
+    def mark(self, commands: Sequence[SentCommand], mark: int) -> None:
+        """Mark commands that are sent again. No clock is in it: a later pass has a higher mark."""
+
+    def open_commands(self, bear: str, below_mark: int) -> Sequence[SentCommand]:
         """Give a bear's commands without a result, the oldest first, up to a limit of the store.
 
-        Those that were sent at or after `sent_before_ns` are left out.
+        Those that have this mark or a higher one are left out; a new command has 0.
         """
 
     def end_command(self, bear: str, result: Result) -> bool:

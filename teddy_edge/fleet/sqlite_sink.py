@@ -54,6 +54,9 @@ CREATE TABLE apart (
     body BLOB NOT NULL, PRIMARY KEY (bear, epoch, seq, body)
 ) WITHOUT ROWID;
 """,
+    """
+ALTER TABLE commands RENAME COLUMN sent_ns TO mark;
+""",
 )
 """What each format adds to the one before; the number of a file's format is how many it has."""
 OPEN_COMMANDS_MAX: Final = 1000
@@ -210,27 +213,31 @@ class SqliteSink:
 
     def keep_command(self, command: SentCommand, at_ns: int) -> None:
         """See `CommandSink`. The same id again changes nothing."""
-        row = (command.bear, command.id.bytes, command.name, command.payload, at_ns, at_ns)
+        row = (command.bear, command.id.bytes, command.name, command.payload, at_ns)
         with self._connection as transaction:
             transaction.execute(
-                "INSERT OR IGNORE INTO commands VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", row
+                "INSERT OR IGNORE INTO commands VALUES (?, ?, ?, ?, ?, 0, NULL, NULL)", row
             )
 
-    def note_sent(self, commands: Sequence[SentCommand], at_ns: int) -> None:
+    def newest_mark(self) -> int:
         """See `CommandSink`."""
-        rows = [(at_ns, command.bear, command.id.bytes) for command in commands]
-        with self._connection as transaction:
-            transaction.executemany(
-                "UPDATE commands SET sent_ns = ? WHERE bear = ? AND id = ?", rows
-            )
+        query = "SELECT max(mark) FROM commands WHERE status IS NULL"
+        mark: int | None = self._connection.execute(query).fetchone()[0]
+        return mark or 0
 
-    def open_commands(self, bear: str, sent_before_ns: int) -> Sequence[SentCommand]:
+    def mark(self, commands: Sequence[SentCommand], mark: int) -> None:
+        """See `CommandSink`."""
+        rows = [(mark, command.bear, command.id.bytes) for command in commands]
+        with self._connection as transaction:
+            transaction.executemany("UPDATE commands SET mark = ? WHERE bear = ? AND id = ?", rows)
+
+    def open_commands(self, bear: str, below_mark: int) -> Sequence[SentCommand]:
         """See `CommandSink`."""
         query = (
             "SELECT bear, id, name, payload FROM commands"
-            " WHERE bear = ? AND status IS NULL AND sent_ns < ? ORDER BY kept_ns LIMIT ?"
+            " WHERE bear = ? AND status IS NULL AND mark < ? ORDER BY kept_ns LIMIT ?"
         )
-        rows = self._connection.execute(query, (bear, sent_before_ns, OPEN_COMMANDS_MAX)).fetchall()
+        rows = self._connection.execute(query, (bear, below_mark, OPEN_COMMANDS_MAX)).fetchall()
         return [SentCommand(name_of, UUID(bytes=key), *rest) for name_of, key, *rest in rows]
 
     def end_command(self, bear: str, result: Result) -> bool:

@@ -102,7 +102,9 @@ def _read(
 ) -> Envelope:
     fields: dict[str, Any] = {}
     try:
-        _check_size(payload, limits.payload_bytes_max)
+        if len(payload) > limits.payload_bytes_max:
+            fields = _decode_if_possible(payload)  # its sender waits for an end under its id
+            raise _too_large(limits.payload_bytes_max)
         fields = _decode(payload)
         _check_value(fields, (), limits.depth_max)
         envelope = _validate(envelope_type, {**defaults, **fields})
@@ -117,12 +119,16 @@ def _read(
     return envelope
 
 
-def _check_size(payload: bytes, payload_bytes_max: int) -> None:
-    if len(payload) > payload_bytes_max:
-        raise CommandRejected(
-            "payload_too_large",
-            f"a message may have at most {payload_bytes_max} bytes",
-        )
+def _too_large(payload_bytes_max: int) -> CommandRejected:
+    sentence = f"a message may have at most {payload_bytes_max} bytes"
+    return CommandRejected("payload_too_large", sentence)
+
+
+def _decode_if_possible(payload: bytes) -> dict[str, Any]:
+    try:
+        return _decode(payload)
+    except CommandRejected:
+        return {}
 
 
 class _Flaw(enum.Enum):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections import OrderedDict
+from collections.abc import Sequence
+from uuid import UUID
 
 from teddy_edge.clock import Clock
 from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, LogFull, LogOverloaded
@@ -18,21 +19,21 @@ from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, re
 from teddy_edge.inputs.ports import Commands, Queries
 from teddy_edge.messages import (
     Answer,
-    CommandEnvelope,
     ErrorDetail,
     Origin,
     QueryEnvelope,
     Result,
 )
 from teddy_edge.mqtt_link import Connection, Incoming, Subscription
-from teddy_edge.settings import CommandSettings, Settings
+from teddy_edge.settings import Settings
 from teddy_edge.topics import Topics, last_level
 
 logger = logging.getLogger("teddy_edge.inputs.mqtt")
 
-Envelope = TypeVar("Envelope", CommandEnvelope, QueryEnvelope)
-
 CONTENT_TYPE = "application/json"
+RETAINED = CommandRejected("retained", "a retained message is refused: it would come again")
+NO_ROOM_MAX = 1000
+"""Commands of which it is remembered that the card had no room for them."""
 
 
 class MqttInput:
@@ -53,6 +54,7 @@ class MqttInput:
         self._limits = settings.commands
         self._retry_s = settings.log.queue_timeout_s
         self._clock = clock
+        self._no_room: OrderedDict[UUID, Result] = OrderedDict()
 
     def subscriptions(self) -> Sequence[Subscription]:
         """Say what to subscribe to."""
@@ -75,7 +77,7 @@ class MqttInput:
             try:
                 return await self._execute(incoming, received_ns)
             except LogFull as error:
-                return _no_room_for(incoming, error, self._bear, self._limits)
+                return self._no_room_for(incoming, error)
             except LogOverloaded as error:
                 logger.warning("the card takes no command", extra={"reason": str(error)})
                 await asyncio.sleep(self._retry_s)
@@ -83,13 +85,42 @@ class MqttInput:
     async def _execute(self, incoming: Incoming, received_ns: int) -> Result:
         name = last_level(incoming.topic)
         try:
-            envelope = _unless_retained(
-                incoming,
-                lambda: read_command(incoming.payload, name, self._bear, self._limits),
-            )
-        except EnvelopeRejected as rejection:
+            envelope = read_command(incoming.payload, name, self._bear, self._limits)
+        except EnvelopeRejected as unread:
+            rejection = _retained(unread) if incoming.retain else unread
             return await self._commands.refuse(refusal_of(rejection, Origin.MQTT))
+        if (refused := self._no_room.get(envelope.id)) is not None:
+            return refused.model_copy(update={"duplicate": True})
+        if incoming.retain:
+            return await self._commands.refuse_command(envelope, Origin.MQTT, RETAINED)
         return await self._commands.execute(envelope, Origin.MQTT, received_ns)
+
+    def _no_room_for(self, incoming: Incoming, error: LogFull) -> Result:
+        """Refuse without a record, for which there is no room.
+
+        Held back, such commands would take every place of what is essential. What was refused stays
+        so when it comes again, until the next start.
+        """
+        name, command_id, correlation_id = last_level(incoming.topic), None, None
+        try:
+            envelope = read_command(incoming.payload, name, self._bear, self._limits)
+        except EnvelopeRejected as rejection:
+            command_id, correlation_id = rejection.message_id, rejection.correlation_id
+        else:
+            command_id, correlation_id = envelope.id, envelope.correlation_id
+        result = Result(
+            command_id=command_id,
+            name=name,
+            status="rejected",
+            seq=0,
+            error=ErrorDetail(code="card_full", message=str(error)),
+            correlation_id=correlation_id,
+        )
+        if command_id is not None:
+            self._no_room[command_id] = result
+            if len(self._no_room) > NO_ROOM_MAX:
+                self._no_room.popitem(last=False)
+        return result
 
     async def _on_query(self, connection: Connection, incoming: Incoming) -> None:
         if _clears_a_topic(incoming):
@@ -101,11 +132,11 @@ class MqttInput:
     async def _answer(self, incoming: Incoming) -> Answer:
         name = last_level(incoming.topic)
         try:
-            envelope = _unless_retained(
-                incoming, lambda: read_query(incoming.payload, name, self._bear, self._limits)
-            )
-        except EnvelopeRejected as rejection:
-            return refused_answer(rejection)
+            envelope = read_query(incoming.payload, name, self._bear, self._limits)
+        except EnvelopeRejected as unread:
+            return refused_answer(_retained(unread) if incoming.retain else unread)
+        if incoming.retain:
+            return refused_answer(_refused(RETAINED, envelope))
         return await self._queries.ask(envelope, Origin.MQTT)
 
     async def _reply(
@@ -133,49 +164,24 @@ class MqttInput:
                 logger.warning("a reply was refused", extra={"reason": error.reason})
 
 
-def _no_room_for(incoming: Incoming, error: LogFull, bear: str, limits: CommandSettings) -> Result:
-    """Refuse without a record, for which there is no room; the id may come again.
-
-    Held back, such commands would take every place of what is essential.
-    """
-    name, command_id, correlation_id = last_level(incoming.topic), None, None
-    try:
-        envelope = read_command(incoming.payload, name, bear, limits)
-    except EnvelopeRejected as rejection:
-        command_id, correlation_id = rejection.message_id, rejection.correlation_id
-    else:
-        command_id, correlation_id = envelope.id, envelope.correlation_id
-    return Result(
-        command_id=command_id,
-        name=name,
-        status="rejected",
-        seq=0,
-        error=ErrorDetail(code="card_full", message=str(error)),
-        correlation_id=correlation_id,
-    )
-
-
 def _clears_a_topic(incoming: Incoming) -> bool:
     """Tell whether somebody took back what the broker had retained: that is no message."""
     return incoming.retain and not incoming.payload
 
 
-def _unless_retained(incoming: Incoming, read: Callable[[], Envelope]) -> Envelope:
-    """Read a message that was not retained; one that was is read only for who is to be told."""
-    if not incoming.retain:
-        return read()
-    refused = CommandRejected("retained", "a retained message is refused: it would come again")
-    try:
-        envelope = read()
-    except EnvelopeRejected as unread:
-        raise EnvelopeRejected(
-            refused,
-            message_id=unread.message_id,
-            name=unread.name,
-            correlation_id=unread.correlation_id,
-        ) from None
-    raise EnvelopeRejected(
-        refused,
+def _retained(unread: EnvelopeRejected) -> EnvelopeRejected:
+    """Refuse what could not be read for having been retained, which its sender must know first."""
+    return EnvelopeRejected(
+        RETAINED,
+        message_id=unread.message_id,
+        name=unread.name,
+        correlation_id=unread.correlation_id,
+    )
+
+
+def _refused(rejection: CommandRejected, envelope: QueryEnvelope) -> EnvelopeRejected:
+    return EnvelopeRejected(
+        rejection,
         message_id=envelope.id,
         name=envelope.name,
         correlation_id=envelope.correlation_id,

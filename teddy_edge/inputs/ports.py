@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from teddy_edge.errors import CommandRejected
 from teddy_edge.messages import Answer, CommandEnvelope, Origin, QueryEnvelope, Refusal, Result
 
 
@@ -21,6 +22,11 @@ class Commands(Protocol):
 
     async def refuse(self, refusal: Refusal) -> Result:
         """Record the rejection of something that never became an envelope."""
+
+    async def refuse_command(
+        self, envelope: CommandEnvelope, origin: Origin, rejection: CommandRejected
+    ) -> Result:
+        """Record the rejection of a command, unless it ended before: then that end is given."""
 
 
 class Queries(Protocol):

@@ -51,6 +51,9 @@ class Filter(NamedTuple):
     qos: int = 1
     retained_once: bool = False
     """What the broker has retained comes with a new subscription only, not at each connect."""
+    no_local: bool = False
+    """What we publish ourselves does not come back."""
+    may_be_refused: bool = False
 
 
 def new_client(settings: BrokerSettings, client_id: str, will: Will | None) -> aiomqtt.Client:
@@ -109,7 +112,9 @@ def subscribe_options(each: Filter) -> SubscribeOptions:
         if each.retained_once
         else SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
     )
-    return SubscribeOptions(qos=each.qos, retainAsPublished=True, retainHandling=handling)
+    return SubscribeOptions(
+        qos=each.qos, noLocal=each.no_local, retainAsPublished=True, retainHandling=handling
+    )
 
 
 class PackedProperties(Properties):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,8 @@ from teddy_edge.mqtt_link.client import (
 )
 from teddy_edge.mqtt_link.room import Room, held_bytes
 from teddy_edge.settings import BrokerSettings
+
+logger = logging.getLogger("teddy_edge.mqtt_link")
 
 RECEIVE_MAXIMUM_UNSET: Final = 65535
 PACKET_BYTES_MAX_UNSET: Final = 2**28
@@ -121,7 +124,7 @@ class OneConnection:
             self._paho._sock = BufferedSocket(sock)
 
     async def subscribe(self, filters: Sequence[Filter]) -> None:
-        """Subscribe to each filter; a refusal of any is `LinkRefused`."""
+        """Subscribe to each filter; a refusal of one that may not be is `LinkRefused`."""
         wanted = [(each.topics, subscribe_options(each)) for each in filters]
         if not wanted:
             return
@@ -132,7 +135,10 @@ class OneConnection:
                 raise LinkLost(f"no answer to our subscriptions: {error}") from error
         for each, code in zip(filters, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
-                raise LinkRefused("subscribe to", each.topics, str(code))
+                refused = LinkRefused("subscribe to", each.topics, str(code))
+                if not each.may_be_refused:
+                    raise refused
+                logger.warning("%s", refused)
 
     async def publish(
         self,
@@ -186,11 +192,14 @@ class OneConnection:
 
     async def watch(self) -> None:
         """Ping every half keepalive; raise after 1.25 to 1.5 keepalives without an answer."""
+        keepalive_s = self._paho.keepalive  # the one that the broker set in place of ours, if any
+        if keepalive_s == 0:  # it wants none
+            keepalive_s = self._settings.keepalive_s
         while True:
             for _ in range(2):
-                await asyncio.sleep(self._settings.keepalive_s / 4)
+                await asyncio.sleep(keepalive_s / 4)
                 silent_s = time.monotonic() - self._heard_at
-                if self._reading and silent_s > 1.25 * self._settings.keepalive_s:
+                if self._reading and silent_s > 1.25 * keepalive_s:
                     raise LinkLost(f"the broker was silent for {silent_s:.1f} s")
             self._paho._send_pingreq()  # paho's own timer takes two keepalives, and cannot pause
 

@@ -51,6 +51,7 @@ class Subscription:
     `ordered`: one at a time, in the order of arrival. Else up to `receive_maximum` at once, started
     in that order. A topic that several filters match goes to the first of them. `retained_once`:
     what the broker has retained comes when it does not know us any more, and not at each connect.
+    `no_local`: what we publish ourselves does not come. `may_be_refused`: we can do without it.
     """
 
     topic_filter: str
@@ -58,6 +59,8 @@ class Subscription:
     qos: int = 1
     ordered: bool = False
     retained_once: bool = False
+    no_local: bool = False
+    may_be_refused: bool = False
 
     def matches(self, topic: str) -> bool:
         """Tell whether the filter takes this topic."""
@@ -141,7 +144,13 @@ class MqttLink:
     async def _begin(self, connection: OneConnection, tasks: _Tasks) -> None:
         await connection.subscribe(
             [
-                Filter(each.topic_filter, each.qos, each.retained_once)
+                Filter(
+                    each.topic_filter,
+                    each.qos,
+                    each.retained_once,
+                    each.no_local,
+                    each.may_be_refused,
+                )
                 for each in self._subscriptions
             ]
         )

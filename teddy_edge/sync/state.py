@@ -2,7 +2,8 @@
 
 What is retained is JSON: the row as `data`, the last event that it includes as `seq`, when and by
 what clock it was published, whether the history behind it is `complete`, and if not why
-(`incomplete_because`). A deactivated child's topics are cleared.
+(`incomplete_because`). A deactivated child's topics are cleared, and so is what stands there of a
+child that this log does not know: after a factory reset nobody else would.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 
 from teddy_edge.clock import Clock, rfc3339
 from teddy_edge.errors import PacketTooLarge
-from teddy_edge.mqtt_link import Connection
+from teddy_edge.mqtt_link import Connection, Incoming
 from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.projections.bear import KEY as BEAR_KEY
 from teddy_edge.settings import SyncSettings
@@ -61,6 +62,14 @@ class StatePublisher:
             for key in keys:
                 await self._publish(connection, key)
 
+    async def on_retained(self, connection: Connection, incoming: Incoming) -> None:
+        """Take note of what stands on the broker: what no row is of is cleared."""
+        del connection
+        key = self._key(incoming.topic)
+        if incoming.payload and await self._read_models.get_settled(key) is None:
+            self._changed.add(key)
+            self._wake.set()
+
     async def _publish(self, connection: Connection, key: str) -> None:
         """Publish a row; one that the broker is too small for must not keep the bear offline."""
         topic = self._topic(key)
@@ -72,6 +81,10 @@ class StatePublisher:
     def _topic(self, key: str) -> str:
         model, _, row_id = key.partition("/")
         return self._topics.state(model, self._topics.bear if key == BEAR_KEY else row_id)
+
+    def _key(self, topic: str) -> str:
+        key = topic.removeprefix(self._topics.states.removesuffix("#"))
+        return BEAR_KEY if key == f"bear/{self._topics.bear}" else key
 
     async def _payload(self, key: str) -> bytes:
         """Say the row and how current it is; nothing, which clears it, for a deactivated child."""

@@ -55,10 +55,18 @@ class Upstream:
         return dataclasses.asdict(self._uplink.counts)
 
     def subscriptions(self) -> Sequence[Subscription]:
-        """Say what the cloud tells this bear about its log."""
+        """Say what the cloud tells this bear about its log, and what stands of its state."""
         return (
             Subscription(self._topics.confirmed, self._uplink.on_confirmed, ordered=True),
             Subscription(self._topics.replay, self._uplink.on_replay, ordered=True),
+            Subscription(
+                self._topics.states,
+                self._state.on_retained,
+                qos=0,
+                ordered=True,
+                no_local=True,
+                may_be_refused=True,
+            ),
         )
 
     def sessions(self) -> Mapping[str, Session]:

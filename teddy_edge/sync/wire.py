@@ -43,6 +43,8 @@ COMPRESSION_LEVEL: Final = 3
 """Higher levels cost twice the time and save a twentieth (see docs/decisions/0008)."""
 
 SequenceNumber = Annotated[int, Field(ge=1, le=2**63 - 1)]
+BatchNumber = Annotated[int, Field(ge=1, le=2**62)]
+"""No log gets so far; and the number behind it can still be asked for."""
 DataClass = Annotated[int, Field(ge=0, le=255)]
 Chain = Annotated[bytes, Field(min_length=16, max_length=16)]
 NoChain = Annotated[bytes, Field(max_length=0)]
@@ -168,8 +170,8 @@ class BatchContent(BaseModel):
 
     v: Annotated[int, Field(ge=VERSION, le=VERSION)]
     epoch: Uuid
-    first_seq: SequenceNumber
-    last_seq: SequenceNumber
+    first_seq: BatchNumber
+    last_seq: BatchNumber
     lost_before: Annotated[int, Field(ge=0)]
     chain_before: Chain | NoChain
     chain_after: Chain

@@ -13,8 +13,8 @@ import pytest
 from teddy_edge.events import decode_record
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.fleet.sqlite_sink import SqliteSink
-from tests.acceptance.bear import START_S_MAX, Bear
-from tests.acceptance.cloud import TOPICS, cloud_at
+from tests.acceptance.bear import EMMA, START_S_MAX, Bear
+from tests.acceptance.cloud import PARENT, TOPICS, cloud_at
 from tests.fleet.receiving import receiving
 
 QUICK = {"TEDDY_EDGE_BUTTONS__DEBOUNCE_S": "0"}
@@ -57,6 +57,25 @@ async def test_after_a_factory_reset_the_bear_counts_anew_in_a_series_of_its_own
                 (birth,) = await cloud.json_on(TOPICS.status)
                 assert birth["epoch"] == str(after)
     assert "a confirmation of another log" in bear.log_file.read_text()
+
+
+async def test_after_a_factory_reset_nothing_of_the_former_child_stands_on_the_broker(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    with Bear(tmp_path, broker.port, **QUICK) as bear:
+        bear.start()
+        command = {"actor": PARENT, "data": EMMA}
+        child_id = bear.client.command("register_child", command).body["data"]["child_id"]
+        topics = {TOPICS.state("child", child_id), TOPICS.state("safety", child_id)}
+        async with cloud_at(broker.port) as cloud:
+            await cloud.on(
+                lambda message: str(message.topic) in topics and bool(message.payload), 2
+            )
+        bear.stop()
+        shutil.rmtree(tmp_path / "data")
+        bear.start()
+        async with cloud_at(broker.port) as cloud:
+            await cloud.on(lambda message: str(message.topic) in topics and not message.payload, 2)
 
 
 @pytest.mark.parametrize("presses", [0, 1, 12])

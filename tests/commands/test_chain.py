@@ -125,6 +125,16 @@ async def test_who_sends_too_fast_is_told_how_long_to_wait(tmp_path: Path) -> No
         assert (await send(box, 3)).success
 
 
+async def test_a_command_that_comes_again_does_not_count_as_sent_too_fast(tmp_path: Path) -> None:
+    """A cloud sends what has no result at each connect."""
+    async with open_box(tmp_path) as box:
+        use(box, CommandSettings().middleware, per_minute=2)
+        first = box.envelope()
+        results = [await box.send(first) for _ in range(5)]
+        assert [result.duplicate for result in results] == [False] + [True] * 4
+        assert (await send(box, 1)).success
+
+
 async def test_the_bears_own_buttons_are_never_too_fast(tmp_path: Path) -> None:
     async with open_box(tmp_path) as box:
         use(box, ["validation", "security", "rate_limit"], per_minute=1)

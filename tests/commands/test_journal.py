@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from teddy_edge.messages import Actor, Origin
+from teddy_edge.errors import CommandRejected
+from teddy_edge.messages import Actor, Origin, Refusal
 from tests.commands.box import CHILDREN_MAX, EMMA, open_box
 from tests.fixtures.make_log_format_1 import LOG
 
@@ -82,6 +83,35 @@ async def test_a_rejection_is_recorded_without_what_was_sent(tmp_path: Path) -> 
         assert result.error is not None
         assert (result.status, result.error.field, result.seq) == ("rejected", "data.age", 1)
         assert "Emma" not in str(record)
+
+
+async def test_what_could_not_be_read_gets_the_same_refusal_again_and_one_record(
+    tmp_path: Path,
+) -> None:
+    unread = CommandRejected("malformed", "the message is not JSON")
+    refusal = Refusal(unread, Origin.MQTT, COMMAND_ID, "fly", None)
+    async with open_box(tmp_path) as box:
+        first = await box.bus.refuse(refusal)
+        second, third = await asyncio.gather(box.bus.refuse(refusal), box.bus.refuse(refusal))
+        assert second == third == first.model_copy(update={"duplicate": True})
+        assert box.types() == ["command_refused"]
+        assert (await box.send(box.envelope(command_id=COMMAND_ID))).error is not None
+        assert box.types() == ["command_refused", "command_refused"], "that was another sender's"
+
+
+async def test_a_command_that_is_refused_for_the_way_it_came_keeps_an_earlier_end(
+    tmp_path: Path,
+) -> None:
+    retained = CommandRejected("retained", "it would come again")
+    async with open_box(tmp_path) as box:
+        envelope = box.envelope(command_id=COMMAND_ID)
+        refused = await box.bus.refuse_command(envelope, Origin.MQTT, retained)
+        again = await box.send(envelope)
+        assert again == refused.model_copy(update={"duplicate": True})
+        other = box.envelope()
+        done = await box.send(other)
+        kept = await box.bus.refuse_command(other, Origin.MQTT, retained)
+        assert kept == done.model_copy(update={"duplicate": True})
 
 
 async def test_a_done_command_stays_done_whatever_comes_under_its_id(tmp_path: Path) -> None:

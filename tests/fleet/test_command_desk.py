@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 import aiomqtt
 import pytest
 
-from teddy_edge.clock import SystemClock
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.fleet.command_desk import CommandDesk
 from teddy_edge.fleet.sinks import SentCommand
@@ -46,7 +45,7 @@ async def desk_at(
         connections.append(connection)
 
     with ThreadPoolExecutor(1) as thread:
-        desk = CommandDesk(sink, thread, SystemClock(), resend_s)
+        desk = CommandDesk(sink, thread, resend_s)
         link = MqttLink(
             settings_for(broker.port),
             "desk",
@@ -81,6 +80,20 @@ async def test_what_has_no_result_is_sent_again_in_order_when_its_bear_asks(
             assert await next_on(bear) == (TOPICS.command(each.name), each.payload)
         await bear.publish(TOPICS.pending, PENDING, qos=1)
         assert (await next_on(bear))[1] == sent[0].payload
+
+
+async def test_what_a_clock_that_was_ahead_left_behind_keeps_nothing_back(
+    broker: Mosquitto, bear: aiomqtt.Client, sink: SqliteSink
+) -> None:
+    """Before there were marks, there stood the time at which a command was last sent."""
+    sent = command()
+    sink.keep_command(sent, 1)
+    sink.mark([sent], 2**62)
+    async with desk_at(broker, sink, resend_s=0.05) as (desk, connection):
+        await bear.publish(TOPICS.pending, PENDING, qos=1)
+        await desk.note_presence(connection, "bear-1", is_there=True)
+        for _ in range(4):
+            assert (await next_on(bear))[1] == sent.payload
 
 
 @pytest.mark.parametrize("status", ["done", "rejected", "expired"])
@@ -118,9 +131,9 @@ async def test_more_than_fit_one_look_into_the_store_are_all_sent_again(
     sent = [command(f"command_{number}") for number in range(OPEN_COMMANDS_MAX + 5)]
     with sink._connection:
         for number, each in enumerate(sent):
-            row = (each.bear, each.id.bytes, each.name, each.payload, number, number)
+            row = (each.bear, each.id.bytes, each.name, each.payload, number)
             sink._connection.execute(
-                "INSERT INTO commands VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", row
+                "INSERT INTO commands VALUES (?, ?, ?, ?, ?, 0, NULL, NULL)", row
             )
     async with desk_at(broker, sink):
         await bear.publish(TOPICS.pending, PENDING, qos=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from teddy_edge.errors import CommandRejected
 from teddy_edge.messages import (
     Answer,
     CommandEnvelope,
@@ -62,6 +63,11 @@ class RecordingCommands:
             error=ErrorDetail.of(refusal.rejection),
             correlation_id=refusal.correlation_id,
         )
+
+    async def refuse_command(
+        self, envelope: CommandEnvelope, origin: Origin, rejection: CommandRejected
+    ) -> Result:
+        return await self.refuse(Refusal.of(envelope, origin, rejection))
 
 
 class RecordingQueries:

@@ -171,6 +171,8 @@ def test_each_bad_input_gets_its_code_and_field_and_nothing_of_it_is_repeated(
         as_json()[:-1] + b', "data": {}}',
         packed(data={"name": b"x"}),
         packed(data={1: 2}),
+        as_json(data={"name": "x" * 70_000}),
+        packed(data={"name": "x" * 70_000}),
     ],
 )
 def test_a_refusal_carries_the_ids_that_could_be_read(payload: bytes) -> None:

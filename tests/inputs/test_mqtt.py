@@ -100,6 +100,18 @@ async def test_on_a_full_card_a_command_is_told_so_and_holds_no_place() -> None:
     assert (result["status"], result["error"]["code"]) == ("rejected", "card_full")
 
 
+async def test_what_the_card_had_no_room_for_is_not_done_when_it_comes_again() -> None:
+    """The connection may have ended before the acknowledgement, and the sender was told already."""
+    box = Box()
+    box.commands.error = LogFull(Path("/log"), 1)
+    await box.receive(TOPICS.command("mute"), message("mute"))
+    box.commands.error = None
+    await box.receive(TOPICS.command("mute"), message("mute"))
+    (_, first), (_, second) = box.connection.published
+    assert second == {**first, "duplicate": True}
+    assert box.commands.executed == []
+
+
 async def test_an_empty_command_that_is_not_retained_is_refused() -> None:
     box = Box()
     await box.receive(TOPICS.command("mute"), b"")

@@ -90,7 +90,8 @@ class RawBroker(Peer):
     """Speaks as much MQTT 5 as a test needs, and as wrongly.
 
     `kicks`: end every connection right after its CONNACK. `sends`: what follows the SUBACK.
-    `receive_maximum`: how many publishes it takes without an answer.
+    `receive_maximum`: how many publishes it takes without an answer. `keepalive_s`: what it sets in
+    place of the client's.
     """
 
     def __init__(
@@ -102,16 +103,21 @@ class RawBroker(Peer):
         answers_publish: bool = True,
         sends: Sequence[bytes] = (),
         receive_maximum: int = 65535,
+        keepalive_s: int | None = None,
     ) -> None:
         super().__init__()
         self.published = 0
+        self.pings = 0
         self.acknowledged: list[int] = []
         self._connack_code = connack_code
         self._suback_code = suback_code
         self._kicks = kicks
         self._answers_publish = answers_publish
         self._sends = sends
-        self._properties = bytes([3, 0x21]) + receive_maximum.to_bytes(2, "big")
+        properties = bytes([0x21]) + receive_maximum.to_bytes(2, "big")
+        if keepalive_s is not None:
+            properties += bytes([0x13]) + keepalive_s.to_bytes(2, "big")
+        self._properties = bytes([len(properties)]) + properties
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -128,6 +134,7 @@ class RawBroker(Peer):
         if kind == SUBSCRIBE:
             return packet(SUBACK, body[:2] + bytes([0, self._suback_code]))
         self.published += kind == PUBLISH
+        self.pings += kind == PINGREQ
         if kind == PUBLISH and self._answers_publish:
             topic_bytes = int.from_bytes(body[:2], "big")
             return packet(PUBACK, body[2 + topic_bytes : 4 + topic_bytes])

@@ -163,6 +163,53 @@ async def test_a_refused_subscription_is_reported_and_tried_again(
     assert "the broker refused to subscribe to to/bear: Not authorized" in caplog.text
 
 
+async def test_a_subscription_that_may_be_refused_leaves_the_link_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with RawBroker(suback_code=NOT_AUTHORISED).serving() as raw:
+        optional = Subscription("to/bear", _drop, may_be_refused=True)
+        link = MqttLink(settings_for(raw.port), "bear", subscriptions=[optional], sessions={})
+        async with running(link):
+            await until(lambda: link.connected)
+    assert "the broker refused to subscribe to to/bear: Not authorized" in caplog.text
+
+
+async def test_the_keepalive_that_the_broker_sets_is_kept() -> None:
+    async with (
+        RawBroker(keepalive_s=1).serving() as raw,
+        running(link_to(raw.port, keepalive_s=3600)),
+    ):
+        await until(lambda: raw.pings >= 3)
+
+
+async def test_what_we_publish_does_not_come_back_where_we_do_not_want_it(
+    broker: Mosquitto, other: aiomqtt.Client
+) -> None:
+    heard: list[bytes] = []
+
+    async def hear(_: Connection, message: Incoming) -> None:
+        heard.append(message.payload)
+
+    async def speak(connection: Connection) -> None:
+        await connection.publish("to/bear", b"ours")
+        await other.publish("to/bear", b"theirs", qos=1)
+
+    link = MqttLink(
+        settings_for(broker.port),
+        "bear",
+        subscriptions=[Subscription("to/bear", hear, no_local=True)],
+        sessions={"speak": speak},
+    )
+    async with running(link):
+        await until(lambda: bool(heard))
+        await asyncio.sleep(0.1)
+    assert heard == [b"theirs"]
+
+
+async def _drop(_connection: Connection, _message: Incoming) -> None:
+    pass
+
+
 async def test_a_refused_connection_says_why(caplog: pytest.LogCaptureFixture) -> None:
     async with RawBroker(connack_code=NOT_AUTHORISED).serving() as raw:
         with caplog.at_level(logging.WARNING):

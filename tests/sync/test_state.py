@@ -14,6 +14,7 @@ import pytest
 
 from teddy_edge.eventlog import EventLog, StoredRecord
 from teddy_edge.messages import Origin
+from teddy_edge.mqtt_link import Incoming
 from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.settings import SyncSettings
 from teddy_edge.sync import StatePublisher
@@ -109,6 +110,37 @@ async def test_the_topics_of_a_deactivated_child_are_cleared(tmp_path: Path) -> 
             TOPICS.state("child", child_id): b"",
             TOPICS.state("safety", child_id): b"",
         }
+
+
+async def test_what_stands_on_the_broker_of_nothing_that_the_bear_knows_is_cleared(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        child_id = (await box.send(box.envelope())).data["child_id"]
+        await press(box, read_models)
+        state = StatePublisher(read_models, TOPICS, SyncSettings(state_window_s=0), box.clock)
+        connection = RecordingConnection()
+        running = asyncio.create_task(state.run(connection))
+        published = len(await connection.has(3))
+        known = [("bear", "bear-001"), ("child", child_id), ("safety", child_id)]
+        unknown = [("child", "c-7"), ("safety", "c-7"), ("bear", "bear-002"), ("older/model", "x")]
+        for model, row_id in [*known, *unknown]:
+            await state.on_retained(connection, retained(TOPICS.state(model, row_id), b"{}"))
+        await state.on_retained(connection, retained(TOPICS.state("child", "c-8"), b""))
+        cleared = (await connection.has(published + len(unknown)))[published:]
+        await asyncio.sleep(0.05)
+        assert len(connection.published) == published + len(unknown)
+        assert {(message.topic, message.payload, message.retain) for message in cleared} == {
+            (TOPICS.state(model, row_id), b"", True) for model, row_id in unknown
+        }
+        running.cancel()
+
+
+def retained(topic: str, payload: bytes) -> Incoming:
+    return Incoming(topic, payload, 0, True, None, None, None)
 
 
 async def test_a_model_too_large_for_the_broker_does_not_keep_the_others_back(

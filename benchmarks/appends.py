@@ -6,6 +6,10 @@ With --card-ms every fdatasync takes that much longer, as on a memory card; then
 compared that call it from Python. A virtual disk syncs in 0.1 ms, where waking a thread costs as
 much as the sync; a card takes 1 ms and more.
 
+The log and the group commit are asked by producers that each wait for their own event, in an event
+loop that goes on meanwhile. "By 64" is one caller with 64 events at once. A peer is called and blocks
+its caller; "awaited" is the same in a thread, as an event loop would have to do it.
+
 Rates are those of appending alone. Device bytes and flushes are what the device counted from the
 first event until everything was closed, so nobody else should write to it; by default it is the
 one that holds DIRECTORY.
@@ -38,6 +42,7 @@ from benchmarks.peers import (
     persist_queue,
     raw,
     sqlite,
+    sqlite_off_the_loop,
     synchronous_of_sqlite,
 )
 from benchmarks.progress import Progress
@@ -83,6 +88,21 @@ def fresh_log(directory: Path, load: Load) -> Iterator[Appending]:
 
 
 @contextmanager
+def log_in_batches(directory: Path, load: Load) -> Iterator[Appending]:
+    """Append as many events at once as there are producers, as those peers do that can."""
+    entries = [Entry(DATA_CLASS, load.body)] * load.together
+
+    async def append() -> None:
+        for _ in range(load.times):
+            await log.append(entries)
+
+    with asyncio.Runner() as runner:
+        log = runner.run(opened(directory))
+        yield lambda: runner.run(append())
+        runner.run(log.close())
+
+
+@contextmanager
 def recycled_log(directory: Path, load: Load) -> Iterator[Appending]:
     """The same where retention has freed as many segments before as the events will take."""
     asyncio.run(free_segments(directory, load.events * load.event_bytes))
@@ -109,7 +129,7 @@ class Cost(NamedTuple):
     device: Counters | None
 
 
-SYNCING_FROM_PYTHON = (raw, fresh_log, recycled_log, group_commit)
+SYNCING_FROM_PYTHON = (raw, fresh_log, log_in_batches, recycled_log, group_commit)
 """Those that `--card-ms` slows down."""
 
 
@@ -143,7 +163,7 @@ class Row:
     def shown(self, limit_per_s: float) -> str:
         """One line, with medians and the ratio to the limit."""
         ratio = self.events_per_s / limit_per_s
-        line = f"{self.name:24}{self.events_per_s:12,.0f}{ratio:10.2f}"
+        line = f"{self.name:28}{self.events_per_s:12,.0f}{ratio:10.2f}"
         counted = [cost.device for cost in self.costs if cost.device is not None]
         if not counted:
             return f"{line}{'not counted':>16}{'not counted':>15}"
@@ -164,11 +184,14 @@ def rows_for(producers: int, event_bytes: int) -> list[Row]:
         Row("asyncio group commit", group_commit, load),
         Row("sqlite FULL", sqlite, lone),
     ]
+    by = f"by {producers}, " if producers > 1 else ""
+    rows.append(Row(f"sqlite FULL, {by}awaited", sqlite_off_the_loop, load))
     if producers > 1:
+        rows.insert(3, Row(f"log, by {producers}", log_in_batches, load))
         rows.append(Row(f"sqlite FULL, by {producers}", sqlite, load))
     if find_spec("eventsourcing"):
-        by = f", by {producers}" if producers > 1 else ""
-        rows.append(Row(f"eventsourcing{by}", eventsourcing, load))
+        name = f"eventsourcing, by {producers}" if producers > 1 else "eventsourcing"
+        rows.append(Row(name, eventsourcing, load))
     if find_spec("persistqueue"):
         rows.append(Row("persist-queue", persist_queue, lone))
     return rows
@@ -187,7 +210,7 @@ def slow_down(card_s: float) -> None:
 
 def report(rows: list[Row]) -> None:
     """Print one line for each."""
-    print(f"{'':24}{'events/s':>12}{'of limit':>10}{'device B/event':>16}{'flushes/event':>15}")
+    print(f"{'':28}{'events/s':>12}{'of limit':>10}{'device B/event':>16}{'flushes/event':>15}")
     for row in rows:
         print(row.shown(limit_per_s=rows[0].events_per_s))
 

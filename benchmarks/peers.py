@@ -117,21 +117,51 @@ def group_commit(directory: Path, load: Load) -> Iterator[Appending]:
 
 
 @contextmanager
-def sqlite(directory: Path, load: Load) -> Iterator[Appending]:
-    """Insert into sqlite, WAL, synchronous=FULL, one transaction for each batch."""
+def _sqlite_batch(directory: Path, load: Load) -> Iterator[Callable[[], None]]:
+    """Open sqlite, WAL, synchronous=FULL; gives what inserts one batch in one transaction."""
     rows = [(load.body,)] * load.together
-    with closing(sqlite3.connect(directory / "events.db", isolation_level=None)) as database:
+    database = sqlite3.connect(
+        directory / "events.db", isolation_level=None, check_same_thread=False
+    )
+    with closing(database):
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         database.execute("CREATE TABLE events (seq INTEGER PRIMARY KEY, body BLOB)")
 
+        def insert() -> None:
+            database.execute("BEGIN")
+            database.executemany("INSERT INTO events (body) VALUES (?)", rows)
+            database.execute("COMMIT")
+
+        yield insert
+
+
+@contextmanager
+def sqlite(directory: Path, load: Load) -> Iterator[Appending]:
+    """Insert into sqlite, WAL, synchronous=FULL, one transaction for each batch."""
+    with _sqlite_batch(directory, load) as insert:
+
         def append() -> None:
             for _ in range(load.times):
-                database.execute("BEGIN")
-                database.executemany("INSERT INTO events (body) VALUES (?)", rows)
-                database.execute("COMMIT")
+                insert()
 
         yield append
+
+
+@contextmanager
+def sqlite_off_the_loop(directory: Path, load: Load) -> Iterator[Appending]:
+    """The same in a program that must not stand still meanwhile: in a thread, and awaited."""
+    with (
+        _sqlite_batch(directory, load) as insert,
+        ThreadPoolExecutor(1) as thread,
+        asyncio.Runner() as runner,
+    ):
+
+        async def append() -> None:
+            for _ in range(load.times):
+                await asyncio.get_running_loop().run_in_executor(thread, insert)
+
+        yield lambda: runner.run(append())
 
 
 @contextmanager

@@ -7,8 +7,8 @@ compared that call it from Python. A virtual disk syncs in 0.1 ms, where waking 
 much as the sync; a card takes 1 ms and more.
 
 The log and the group commit are asked by producers that each wait for their own event, in an event
-loop that goes on meanwhile. "By 64" is one caller with 64 events at once. A peer is called and blocks
-its caller; "awaited" is the same in a thread, as an event loop would have to do it.
+loop that goes on meanwhile. "By 64" is one caller with 64 events at once. A peer blocks its caller;
+"awaited" is the same in a thread, as an event loop would have to do it.
 
 Rates are those of appending alone. Device bytes and flushes are what the device counted from the
 first event until everything was closed, so nobody else should write to it; by default it is the

@@ -92,9 +92,9 @@ async def assembled(
     """
     async with contextlib.AsyncExitStack() as stack:
         log = await asyncio.to_thread(_open_log, settings)
+        stack.push_async_callback(_close_log, log)
         cursor = await asyncio.to_thread(_open_cursor, settings, log)
         log.start()
-        stack.push_async_callback(_close_log, log)
         sender_policy = SenderPolicy(allow_unsigned=settings.commands.allow_unsigned)
         command_meter = Meter(clock)
         time_keeper = TimeKeeper(clock, settings.clock)

@@ -69,7 +69,7 @@ class BrokerSettings(Section):
 class LogSettings(Section):
     """The event log."""
 
-    segment_bytes_max: int = Field(4 * 1024 * 1024, ge=512, le=64 * 1024**2)
+    segment_bytes_max: int = Field(4 * 1024 * 1024, ge=512, le=16 * 1024**2)
     allocation_bytes: int = Field(64 * 1024, ge=0, le=64 * 1024**2)
     record_bytes_max: int = Field(128 * 1024, ge=1024, le=1024**2)
     queue_records_max: int = Field(4096, ge=1, le=1_000_000)

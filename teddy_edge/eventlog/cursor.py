@@ -50,6 +50,8 @@ class Cursor:
             data = read_whole(files, path)
         except FileNotFoundError:
             return cls(path, files, start, "there is no file")
+        except OSError as error:
+            return cls(path, files, start, f"the file cannot be read: {error}")
         read = _decode(data)
         if read is None:
             return cls(path, files, start, "the file is damaged")

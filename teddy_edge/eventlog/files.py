@@ -6,9 +6,12 @@ can stand in. Every method raises `OSError` as the system does; nothing here ret
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -17,8 +20,20 @@ from teddy_edge.errors import LogLocked
 BLOCK_BYTES = 512
 """The least that a device reads at once."""
 
+FILE_BYTES_MAX = 128 * 1024 * 1024
+"""No setting lets a file of ours become so large; one that claims to be is not read."""
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a full card says, and a quota that is used up."""
+
+UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
+"""What a card and its file system say of blocks and files that they cannot read."""
+
 NEW = ".new"
 """The suffix of a file that is being made; it gets its name when it is whole and synced."""
+
+DAMAGED = ".damaged"
+"""The suffix of what is set aside as it was found."""
 
 
 class File(Protocol):
@@ -63,7 +78,7 @@ class Files(Protocol):
         """Make an empty file, mode 0600, or empty the one that is there."""
 
     def open(self, path: Path, *, writable: bool = False) -> File:
-        """Open a file that exists."""
+        """Open a file that exists; what is no regular file is refused, and never waited for."""
 
     def rename(self, old: Path, new: Path) -> None:
         """Give a file another name, replacing what had it. Durable after `sync_directory`."""
@@ -85,7 +100,11 @@ class SystemFile:
     """A file of the operating system."""
 
     def __init__(self, path: Path, flags: int) -> None:
-        self._descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO would wait for its other end
+        self._descriptor = os.open(path, flags, 0o600)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            os.close(self._descriptor)
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
 
     def read(self, offset_bytes: int, size_bytes: int) -> bytes:
         """See `File`."""
@@ -129,18 +148,22 @@ class SystemLock:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._is_held = True
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.pread(self._descriptor, 32, 0).strip()
             os.close(self._descriptor)
             raise LogLocked(path.parent, int(owner) if owner.isdigit() else None) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # the pid is for people; a full card must not matter
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """See `Lock`."""
-        os.close(self._descriptor)
+        if self._is_held:
+            self._is_held = False
+            os.close(self._descriptor)
 
 
 class SystemFiles:
@@ -149,6 +172,7 @@ class SystemFiles:
     def make_directory(self, directory: Path) -> None:
         """See `Files`."""
         if directory.is_dir():
+            self.sync_directory(directory.parent)  # who made it may have been killed before
             return
         if not directory.parent.is_dir():
             self.make_directory(directory.parent)
@@ -189,8 +213,31 @@ class SystemFiles:
         return found.f_bavail * found.f_frsize
 
     def lock(self, path: Path) -> Lock:
-        """See `Files`."""
-        return SystemLock(path)
+        """See `Files`. What cannot be opened under the name is set aside."""
+        try:
+            return SystemLock(path)
+        except OSError:
+            path.replace(path.with_name(path.name + DAMAGED))
+            return SystemLock(path)
+
+
+def is_file(files: Files, path: Path) -> bool:
+    """Tell whether there is a regular file that can be opened."""
+    try:
+        files.open(path).close()
+    except OSError:
+        return False
+    return True
+
+
+def give_up(directory: Path, files: Files, names: Iterable[str]) -> bool:
+    """Remove those of some names that are there; says whether there was one."""
+    found = sorted(set(names).intersection(files.names(directory)))
+    for name in found:
+        files.remove(directory / name)
+    if found:
+        files.sync_directory(directory)
+    return bool(found)
 
 
 def size_of(files: Files, path: Path) -> int:
@@ -203,12 +250,27 @@ def size_of(files: Files, path: Path) -> int:
 
 
 def read_whole(files: Files, path: Path) -> bytes:
-    """Read a file from end to end, with zeros where the device cannot read it."""
+    """Read a file from end to end, with zeros where the device cannot read it.
+
+    Raises `OSError` where it cannot be opened, or is larger than any file of ours.
+    """
     file = files.open(path)
     try:
-        return _read_what_can_be(file, 0, file.size_bytes())
+        size_bytes = file.size_bytes()
+        if size_bytes > FILE_BYTES_MAX:
+            what = f"has {size_bytes} bytes, more than any file of ours"
+            raise OSError(errno.EFBIG, what, str(path))
+        return _read_what_can_be(file, 0, size_bytes)
     finally:
         file.close()
+
+
+def read_if_possible(files: Files, path: Path) -> bytes | None:
+    """As `read_whole`; None where it is not there or cannot be opened at all."""
+    try:
+        return read_whole(files, path)
+    except OSError:
+        return None
 
 
 def read_bytes(files: Files, path: Path, offset_bytes: int, size_bytes: int) -> bytes:
@@ -225,7 +287,7 @@ def _read_what_can_be(file: File, offset_bytes: int, size_bytes: int) -> bytes:
     try:
         return file.read(offset_bytes, size_bytes)
     except OSError as error:
-        if error.errno != errno.EIO:
+        if error.errno not in UNREADABLE:
             raise
     if size_bytes <= BLOCK_BYTES:
         return bytes(size_bytes)

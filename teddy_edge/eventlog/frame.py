@@ -133,9 +133,9 @@ def next_chain(chain: bytes, seq: int, data_class: int, body: bytes) -> bytes:
 def encode(
     salt: int, position: int, flags: int, data_class: int, seq: int, body: bytes, chain: bytes
 ) -> bytes:
-    """Write a frame; `chain` is the record's own value."""
+    """Write a frame; `chain` is the record's own value, or that of the one before a seal."""
     length = FRAME_BYTES_MIN + len(body)
-    rest = _REST.pack(length, position, flags, data_class, seq) + body + chain
+    rest = _REST.pack(length, position, flags, data_class, seq) + body + (chain or CHAIN_START)
     return _MARK_AND_CRC.pack(MARK, zlib.crc32(rest, salt)) + rest
 
 
@@ -203,10 +203,10 @@ def _claimed(data: bytes, offset_bytes: int, seq: int, bytes_max: int) -> Frame 
     if its_seq + bool(flags & SEAL) < seq or its_seq >= seq + SEQ_JUMP_MAX:
         return None
     body_end = end - CHAIN_BYTES
-    body = data[offset_bytes + HEAD_BYTES : body_end]
-    frame = Frame(
-        offset_bytes, end, position, flags, data_class, its_seq, body, data[body_end:end]
-    )  # fmt: skip
+    body, chain = data[offset_bytes + HEAD_BYTES : body_end], data[body_end:end]
+    if flags & SEAL and its_seq > 0 and chain == CHAIN_START:
+        chain = CHAIN_UNKNOWN  # a segment behind a lost end was sealed before it held a record
+    frame = Frame(offset_bytes, end, position, flags, data_class, its_seq, body, chain)
     return frame if frame.is_record or seq <= frame.begin_seq <= its_seq + 1 else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import sys
 import threading
 from collections import deque
@@ -16,9 +15,9 @@ from teddy_edge.errors import LogClosed, LogFull, LogOverloaded, LogPoisoned, Re
 from teddy_edge.eventlog.files import Files, Lock, SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, POSITION_MAX, Entry
 from teddy_edge.eventlog.reader import Reader
-from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery
+from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, recover
 from teddy_edge.eventlog.report import RecoveryReport
-from teddy_edge.eventlog.reserve import Reserve, free_up
+from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.retention import Policy, Retention
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.spares import Spares
@@ -97,7 +96,7 @@ class EventLog:
                 lock = files.lock(directory / LOCK_NAME)
             undo.callback(lock.release)
             with poisoning("recovery", directory):
-                recovered = _recover(directory, settings, files)
+                recovered = recover(directory, settings, files)
                 log = cls(
                     directory, settings, files, lock, recovered, essential, policy or Policy()
                 )
@@ -209,12 +208,7 @@ class EventLog:
 
         Where retention removed the record, the one behind it tells.
         """
-        for stored in self._reader.read(seq, 1, 1):
-            if stored.seq == seq:
-                return stored.chain
-            if stored.seq == seq + 1:
-                return stored.chain_before
-        return CHAIN_UNKNOWN
+        return self._reader.chain_at(seq)
 
     def look_through(self, seq: int) -> int | None:
         """Check the segment that holds a number, so that what is damaged in it joins the report.
@@ -231,7 +225,6 @@ class EventLog:
 
     async def watch(self) -> None:
         """Return when the log was closed; raise what ended the writer, above all `LogPoisoned`."""
-        assert self._loop is not None, "start the log before watching it"
         await self._ended.wait()
         if not isinstance(self._failure, LogClosed):
             self._raise_failure()
@@ -239,9 +232,16 @@ class EventLog:
     async def close(self) -> None:
         """Write what is queued, end the thread, release the lock. Raises nothing new on failure."""
         self._queue.close()
-        if self._loop is not None:
-            await self._ended.wait()
+        if self._loop is None:
+            self._on_writer_ended(None)
+        await self._ended.wait()
+        await asyncio.to_thread(self._stop_changing)
         self._lock.release()
+
+    def _stop_changing(self) -> None:
+        """Wait for who still works on the files in a thread, before they get another owner."""
+        self.retention.close()
+        self._reserve.close()
 
     def _checked_size(self, entries: Sequence[Entry]) -> int:
         assert entries, "an append has at least one entry"
@@ -315,13 +315,3 @@ class EventLog:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-
-def _recover(directory: Path, settings: LogSettings, files: Files) -> Recovered:
-    """Recover; where the card is full, again with the room that spares and reserve held."""
-    while True:
-        try:
-            return Recovery(directory, settings, files).run()
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not free_up(directory, files):
-                raise

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
-from teddy_edge.eventlog.files import Files, read_whole, write_whole
+from teddy_edge.eventlog.files import Files, read_if_possible, write_whole
 from teddy_edge.eventlog.segment import Header
 
 ORIGIN_NAME: Final = "origin"
@@ -39,10 +39,9 @@ def decode_origin(data: bytes) -> Origin | None:
 
 
 def read_origin(files: Files, directory: Path) -> Origin | None:
-    """Read the origin file; None if it is missing or damaged."""
-    if ORIGIN_NAME not in files.names(directory):
-        return None
-    return decode_origin(read_whole(files, directory / ORIGIN_NAME))
+    """Read the origin file; None if it is missing, damaged or no file."""
+    data = read_if_possible(files, directory / ORIGIN_NAME)
+    return None if data is None else decode_origin(data)
 
 
 def write_origin(files: Files, directory: Path, origin: Origin) -> None:
@@ -51,9 +50,6 @@ def write_origin(files: Files, directory: Path, origin: Origin) -> None:
 
 
 def origin_of(headers: Iterable[Header | None]) -> Origin | None:
-    """Tell the origin from the segments: the commonest epoch, and its lowest number."""
-    sound = [header for header in headers if header is not None]
-    if not sound:
-        return None
-    epoch = Counter(header.epoch for header in sound).most_common(1)[0][0]
-    return Origin(epoch, min(header.first_seq for header in sound if header.epoch == epoch))
+    """Tell the origin from the segments: the commonest epoch; and every log begins at 1."""
+    epochs = Counter(header.epoch for header in headers if header is not None)
+    return Origin(epochs.most_common(1)[0][0], 1) if epochs else None

@@ -6,15 +6,12 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from operator import attrgetter
-from typing import Final
 
 from teddy_edge.eventlog.files import Files, read_whole
+from teddy_edge.eventlog.frame import CHAIN_UNKNOWN
 from teddy_edge.eventlog.report import RecoveryReport
-from teddy_edge.eventlog.segment import Region, Segment, StoredRecord, read_region
-from teddy_edge.eventlog.survey import describe, survey
-
-INDEXES_MAX: Final = 32
-"""Finished segments whose index is kept in memory."""
+from teddy_edge.eventlog.segment import INDEXES_MAX, Region, Segment, StoredRecord, read_region
+from teddy_edge.eventlog.survey import Gap, describe, survey
 
 
 class Reader:
@@ -51,6 +48,15 @@ class Reader:
                     return records
             seq = region.last_seq + 1
         return records
+
+    def chain_at(self, seq: int) -> bytes:
+        """See `EventLog.chain_at`."""
+        for stored in self.read(seq, 1, 1):
+            if stored.seq == seq:
+                return stored.chain
+            if stored.seq == seq + 1:
+                return stored.chain_before
+        return CHAIN_UNKNOWN
 
     def look_through(self, seq: int) -> int | None:
         """See `EventLog.look_through`."""
@@ -105,6 +111,8 @@ class Reader:
         with self._guard:
             if not any(segment is one for one in self._segments):
                 return
+            if fresh.last_seq < segment.last_seq:
+                gaps.append(Gap(fresh.last_seq + 1, segment.last_seq))
             self._report.add(segment, fresh.record_count, found, gaps)
             segment.marks, segment.record_count = fresh.marks, fresh.record_count
             self._indexed[segment.first_seq] = segment

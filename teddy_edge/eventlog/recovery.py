@@ -8,7 +8,7 @@ device, and a record behind a torn one would be lost with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,10 +17,12 @@ from uuid import UUID, uuid4
 
 from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import (
-    NEW,
+    DAMAGED,
+    NO_ROOM,
     Files,
+    is_file,
     read_bytes,
-    read_whole,
+    read_if_possible,
     size_of,
     write_unfinished,
     write_whole,
@@ -32,23 +34,26 @@ from teddy_edge.eventlog.frame import (
     SEAL_BYTES,
     SEQ_JUMP_MAX,
 )
-from teddy_edge.eventlog.origin import Origin, origin_of, read_origin, write_origin
+from teddy_edge.eventlog.origin import ORIGIN_NAME, Origin, origin_of, read_origin, write_origin
 from teddy_edge.eventlog.quarantine import Quarantine
 from teddy_edge.eventlog.report import RecoveryReport
+from teddy_edge.eventlog.reserve import RESERVE_NAME, free_up
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     Header,
     Segment,
     assumed_header,
-    decode_header,
     encode_header,
     file_name,
     first_seq_of,
+    read_header,
 )
 from teddy_edge.eventlog.survey import Damage, Gap, Survey, describe, survey
+from teddy_edge.eventlog.unfinished import finish_renames, refuse_newer
 from teddy_edge.settings import LogSettings
 
 LOCK_NAME: Final = "lock"
+SEGMENT_ASIDE: Final = ".log" + DAMAGED
 
 
 @dataclass(slots=True)
@@ -75,38 +80,36 @@ class Recovery:
     def run(self) -> Recovered:
         """Leave a log that can be appended to; raises `LogFormatUnsupported`."""
         self._files.sync_directory(self._directory)  # what we see need not be on the device
-        self._finish_renames()
-        names = [n for n in self._files.names(self._directory) if first_seq_of(n) is not None]
-        headers = {name: self._header(name) for name in names}
-        origin = read_origin(self._files, self._directory) or self._restored_origin(
-            headers.values()
-        )
+        headers = self._headers({})
+        refuse_newer(self._directory, self._files)  # as the headers did: nothing is changed yet
+        finish_renames(self._directory, self._files, self._set_aside)
+        self._clear_way()
+        headers = self._headers(headers)
+        origin = self._origin([header for header in headers.values() if header is not None])
         segments = [] if origin is None else self._segments(origin.epoch, headers)
         if origin is None or not segments:
             origin, segments = self._new_log()
+        if segments[-1].is_reduced:  # what comes next is whole, and must be known to be
+            last = segments[-1]
+            header = Header(origin.epoch, last.last_seq + 1, last.chain)
+            segments.append(create_segment(self._files, self._directory, header))
         self._count_missing(origin, segments)
+        if segments[-1].last_seq == 0:  # begun by this start, or by one that was cut short
+            names = self._files.names(self._directory)
+            self._report.is_new_epoch = any(name.endswith(SEGMENT_ASIDE) for name in names)
         self._quarantine.bound()
         return Recovered(origin, segments, self._report)
 
-    def _finish_renames(self) -> None:
-        """Give a segment the name that a crash kept from it; remove what was not finished."""
-        names = self._files.names(self._directory)
-        for name in reversed(names):
-            target = name.removesuffix(NEW)
-            if target == name:
-                continue
-            is_segment = first_seq_of(target) is not None
-            if is_segment and target not in names and self._header(name) is not None:
-                self._write_again(name, target)
-            self._files.remove(self._directory / name)
-            self._files.sync_directory(self._directory)
+    def _clear_way(self) -> None:
+        """Set aside what is no file where one of ours shall be."""
+        for name in {ORIGIN_NAME, RESERVE_NAME}.intersection(self._files.names(self._directory)):
+            if not is_file(self._files, self._directory / name):
+                self._set_aside(name)
 
-    def _write_again(self, name: str, target: str) -> None:
-        """Put under a name what can be read of a file; after a failed fsync no other will do."""
-        content = read_whole(self._files, self._directory / name)
-        fresh = write_unfinished(self._files, self._directory / name, content)
-        self._files.rename(fresh, self._directory / target)
-        self._files.sync_directory(self._directory)
+    def _headers(self, known: Mapping[str, Header | None]) -> dict[str, Header | None]:
+        """Read the headers of all segments that are there, but for those that are known."""
+        names = [n for n in self._files.names(self._directory) if first_seq_of(n) is not None]
+        return {n: known.get(n) or read_header(self._files, self._directory / n) for n in names}
 
     def _is_left_over(self, header: Header | None, assumed: Header, before: Segment | None) -> bool:
         """Whether retention has joined a segment to the one before it, and a crash kept it."""
@@ -114,16 +117,15 @@ class Recovery:
             return False
         return before is not None and before.is_reduced and assumed.first_seq <= before.last_seq
 
-    def _header(self, name: str) -> Header | None:
-        path = self._directory / name
-        return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
-
-    def _restored_origin(self, headers: Iterable[Header | None]) -> Origin | None:
-        """Make the origin file again from what the segments say."""
-        origin = origin_of(headers)
-        if origin is not None:
-            write_origin(self._files, self._directory, origin)
-        return origin
+    def _origin(self, headers: Sequence[Header]) -> Origin | None:
+        """Read the origin file, or make it again from what the segments say, if all say another."""
+        origin = read_origin(self._files, self._directory)
+        if origin is not None and (not headers or origin.epoch in {h.epoch for h in headers}):
+            return origin
+        restored = origin_of(headers)
+        if restored is not None:
+            write_origin(self._files, self._directory, restored)
+        return restored or origin
 
     def _segments(self, epoch: UUID, headers: dict[str, Header | None]) -> list[Segment]:
         """Take what belongs to the log, the last one as its end; empty if nothing survives."""
@@ -188,11 +190,11 @@ class Recovery:
             sealed = self._from_seal(path, header)
             if sealed is not None:
                 return sealed
-        data = read_whole(self._files, path)
+        data = read_if_possible(self._files, path)
         segment = Segment.empty(path, header or assumed)
-        found = survey(data, segment.salt, segment.first_seq)
-        if header is None and not found.frames:
-            self._unreadable[name] = segment.first_seq + self._records_max(len(data))
+        found = survey(data or b"", segment.salt, segment.first_seq)
+        if data is None or (header is None and not found.frames):
+            self._unreadable[name] = segment.first_seq + self._records_max(len(data or b""))
             return None
         self._note_damage(path, found, header_is_sound=header is not None, is_last=is_last)
         if not is_last or (header is not None and found.is_sealed):
@@ -209,8 +211,11 @@ class Recovery:
 
     def _from_seal(self, path: Path, header: Header) -> Segment | None:
         """Know a finished segment by its last bytes, however many records it holds."""
-        size_bytes = size_of(self._files, path)
-        data = read_bytes(self._files, path, max(size_bytes - SEAL_BYTES, 0), SEAL_BYTES)
+        try:
+            size_bytes = size_of(self._files, path)
+            data = read_bytes(self._files, path, max(size_bytes - SEAL_BYTES, 0), SEAL_BYTES)
+        except OSError:
+            return None
         segment = Segment.empty(path, header)
         seal = framing.decode(data, 0, segment.salt, segment.first_seq)
         if seal is None or not seal.is_seal:
@@ -231,18 +236,25 @@ class Recovery:
         frames = framing.scan(content, HEADER_BYTES, segment.salt, segment.first_seq)
         self._report.gaps += describe(segment, frames)
         content += framing.encode_seal(
-            segment.salt, segment.last_seq, segment.chain, segment.record_count
+            segment.salt, segment.last_seq, segment.chain, segment.record_count,
+            is_reduced=segment.is_reduced,
         )  # fmt: skip
-        if any(damage.path == segment.path for damage in self._report.damage):
-            aside = self._quarantine.keep_damaged(segment.path, data[: found.content_bytes])
-            self._report.quarantined.append(aside)
+        fresh = write_unfinished(self._files, segment.path, content)  # before what can be missed
         kept_end = kept[-1].end_bytes if kept else HEADER_BYTES
-        torn = data[kept_end : found.content_bytes]
+        self._keep_aside(segment, data[: found.content_bytes], kept_end)
+        self._files.rename(fresh, segment.path)
+        self._files.sync_directory(self._directory)
+        segment.end_bytes = len(content)
+
+    def _keep_aside(self, segment: Segment, data: bytes, kept_end: int) -> None:
+        """Keep what a segment held, and what was torn, where the card has room for it."""
+        if any(damage.path == segment.path for damage in self._report.damage):
+            aside = self._quarantine.keep_damaged(segment.path, data)
+            self._report.quarantined += [aside] if aside else []
+        torn = data[kept_end:]
         if torn:
             self._report.torn_bytes = len(torn)
             self._report.torn_file = self._quarantine.keep_torn(segment.last_seq + 1, torn)
-        write_whole(self._files, segment.path, content)
-        segment.end_bytes = len(content)
 
     def _set_aside(self, name: str) -> None:
         self._report.quarantined.append(self._quarantine.set_aside(self._directory / name))
@@ -274,11 +286,20 @@ class Recovery:
         for name in self._files.names(self._directory):
             if first_seq_of(name) is not None:
                 self._set_aside(name)
-        self._report.is_new_epoch = bool(self._report.quarantined)
         origin = Origin(uuid4(), 1)
         write_origin(self._files, self._directory, origin)
         header = Header(origin.epoch, origin.first_seq, CHAIN_START)
         return origin, [create_segment(self._files, self._directory, header)]
+
+
+def recover(directory: Path, settings: LogSettings, files: Files) -> Recovered:
+    """Recover a log; where the card is full, again with the room that less important files held."""
+    while True:
+        try:
+            return Recovery(directory, settings, files).run()
+        except OSError as error:
+            if error.errno not in NO_ROOM or not free_up(directory, files):
+                raise
 
 
 def create_segment(files: Files, directory: Path, header: Header) -> Segment:

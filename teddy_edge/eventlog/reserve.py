@@ -2,7 +2,7 @@
 
 A file of zeros holds the room. When the card has less than that left, the file goes, and with it
 the permission to append anything that is not essential. When the card has room again, it is made
-again. Before it is touched, the spares go.
+again. Before it is touched, the spares go, and what is kept aside to be looked at.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from teddy_edge.eventlog.files import NEW, Files, write_whole
+from teddy_edge.eventlog.files import NEW, Files, give_up, is_file, size_of, write_whole
+from teddy_edge.eventlog.quarantine import give_up_kept_aside
 from teddy_edge.eventlog.spares import Spares, give_up_spares
 
 RESERVE_NAME: Final = "reserve"
@@ -25,7 +26,8 @@ class Reserve:
         self._path = directory / RESERVE_NAME
         self._files = files
         self._reserve_bytes = reserve_bytes
-        self._is_held = RESERVE_NAME in files.names(directory)
+        self._is_held = is_file(files, self._path) and size_of(files, self._path) == reserve_bytes
+        self._is_closed = False
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -47,10 +49,19 @@ class Reserve:
     def keep(self) -> None:
         """Give the room up if the card is nearly full; take it again if the card has room."""
         with self._one_at_a_time:
+            if self._is_closed:
+                return
             if self.spares.size_bytes and not self.has_room_beside:
                 self.spares.give_up()
+            if not self.has_room_beside:
+                give_up_kept_aside(self._path.parent, self._files)
             if self._reserve_bytes > 0:
                 self._keep()
+
+    def close(self) -> None:
+        """Change nothing any more; returns when nobody does."""
+        with self._one_at_a_time:
+            self._is_closed = True
 
     def _free_bytes(self) -> int:
         return self._files.free_bytes(self._path.parent)
@@ -67,14 +78,12 @@ class Reserve:
 
 
 def free_up(directory: Path, files: Files) -> bool:
-    """Give room up without asking, for a recovery that finds the card full: spares, then the rest.
+    """Give room up without asking, for a recovery that finds the card full.
 
-    False if there is nothing left to give.
+    First the spares, then what is kept aside, then the reserve. False if nothing is left to give.
     """
-    if give_up_spares(directory, files):
-        return True
-    names = {RESERVE_NAME, RESERVE_NAME + NEW}.intersection(files.names(directory))
-    for name in names:
-        files.remove(directory / name)
-        files.sync_directory(directory)
-    return bool(names)
+    return (
+        give_up_spares(directory, files)
+        or give_up_kept_aside(directory, files)
+        or give_up(directory, files, [RESERVE_NAME, RESERVE_NAME + NEW])
+    )

@@ -12,7 +12,6 @@ The last segment is the writer's and stays as it is. All of this blocks; any thr
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from teddy_edge.eventlog.files import NEW, Files, read_whole, write_unfinished
+from teddy_edge.errors import LogClosed
+from teddy_edge.eventlog.files import NEW, NO_ROOM, Files, read_whole, write_unfinished
 from teddy_edge.eventlog.frame import Frame
 from teddy_edge.eventlog.losses import LostRange
 from teddy_edge.eventlog.quarantine import Quarantine
@@ -67,6 +67,7 @@ class Retention:
         self._settings = settings
         self._policy = policy
         self._quarantine = Quarantine(directory, files, settings)
+        self._is_closed = False
         self._one_at_a_time = threading.Lock()
 
     def finished_bytes(self) -> int:
@@ -140,9 +141,16 @@ class Retention:
                     return False
             return True
 
+    def close(self) -> None:
+        """Change nothing any more; returns when nobody does."""
+        with self._one_at_a_time:
+            self._is_closed = True
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with self._one_at_a_time, poisoning("retention", self._directory):
+            if self._is_closed:
+                raise LogClosed(self._directory)
             yield
 
     def _finished(self) -> list[Segment]:
@@ -247,7 +255,7 @@ class Retention:
         try:
             return write_unfinished(self._files, path, content)
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno not in NO_ROOM:
                 raise
         unfinished = path.with_name(path.name + NEW)
         if unfinished.name in self._files.names(self._directory):

@@ -39,6 +39,8 @@ MAGIC: Final = b"TEDDYLOG"
 HEADER_BYTES: Final = 64
 FIRST_SEQ_MAX: Final = 2**63
 """No log gets so far; and there are numbers behind it, for those who do arithmetic."""
+INDEXES_MAX: Final = 32
+"""Finished segments that keep their index for having been written last, or read last."""
 MARK_RECORDS: Final = 32
 MARK_BYTES: Final = 64 * 1024
 
@@ -108,6 +110,17 @@ def decode_header(path: Path, data: bytes) -> Header | None:
     epoch, first_seq, chain = _BODY.unpack_from(data, _PREAMBLE.size)
     is_known = first_seq == 1 or any(chain)
     return Header(UUID(bytes=epoch), first_seq, chain if is_known else CHAIN_UNKNOWN)
+
+
+def read_header(files: Files, path: Path) -> Header | None:
+    """Read the header of a file; None if it is damaged, or the file cannot be opened.
+
+    Raises `LogFormatUnsupported` as `decode_header` does.
+    """
+    try:
+        return decode_header(path, read_bytes(files, path, 0, HEADER_BYTES))
+    except OSError:
+        return None
 
 
 def _version(number: int) -> bytes:

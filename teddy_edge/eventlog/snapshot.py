@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from teddy_edge.errors import LogNotFound
-from teddy_edge.eventlog.files import NEW, Files, SystemFiles, read_bytes, read_whole
+from teddy_edge.eventlog.files import DAMAGED, NEW, Files, SystemFiles, read_bytes, read_whole
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, Frame
 from teddy_edge.eventlog.origin import Origin, origin_of, read_origin
-from teddy_edge.eventlog.quarantine import DAMAGED, TORN
+from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
     Header,

@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from teddy_edge.eventlog.files import Files, size_of
+from teddy_edge.eventlog.files import Files, give_up, is_file, size_of
 from teddy_edge.eventlog.frame import SEAL_BYTES
 from teddy_edge.eventlog.segment import Header, Segment, encode_header, file_name
 from teddy_edge.settings import LogSettings
@@ -52,6 +52,8 @@ class Spares:
         for name in files.names(directory):
             number = last_seq_of(name)
             if number is None:
+                continue
+            if not is_file(files, directory / name):
                 continue
             size_bytes = size_of(files, directory / name)
             if number <= last_seq and self._fits(size_bytes):
@@ -115,9 +117,5 @@ class Spares:
 
 def give_up_spares(directory: Path, files: Files) -> bool:
     """Remove every spare of a log; says whether there was one."""
-    names = [name for name in files.names(directory) if last_seq_of(name) is not None]
-    for name in names:
-        files.remove(directory / name)
-    if names:
-        files.sync_directory(directory)
-    return bool(names)
+    spares = (name for name in files.names(directory) if last_seq_of(name) is not None)
+    return give_up(directory, files, [name for name in spares if is_file(files, directory / name)])

@@ -21,7 +21,7 @@ from teddy_edge.eventlog.files import File, Files
 from teddy_edge.eventlog.frame import FIRST, FRAME_BYTES_MIN, LAST, POSITION_MAX, SEAL_BYTES, Entry
 from teddy_edge.eventlog.recovery import create_segment
 from teddy_edge.eventlog.reserve import Reserve
-from teddy_edge.eventlog.segment import Header, Segment
+from teddy_edge.eventlog.segment import INDEXES_MAX, Header, Segment
 from teddy_edge.settings import LogSettings
 
 
@@ -205,6 +205,8 @@ class SegmentWriter:
                 following = create_segment(self._files, self._directory, header)
         with self._guard:
             self._segments.append(following)
+            for segment in self._segments[: -INDEXES_MAX - 1]:
+                segment.marks = None  # made again when it is read
 
     def _seal(self) -> None:
         segment = self._segment

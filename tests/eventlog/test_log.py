@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -9,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from teddy_edge.errors import LogClosed, LogLocked, LogOverloaded, LogPoisoned, RecordTooLarge
-from teddy_edge.eventlog import Entry, EventLog, Gap
+from teddy_edge.eventlog import Entry, EventLog, Gap, Policy, files, retention
 from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
 from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from teddy_edge.settings import LogSettings
@@ -306,3 +308,43 @@ asyncio.run(main())
 """
     result = subprocess.run([sys.executable, "-c", dying], timeout=60, check=False)
     assert result.returncode == 7
+
+
+async def test_a_log_is_not_given_up_while_retention_is_at_work(tmp_path: Path) -> None:
+    """Its thread outlives the task that waited for it, and the next owner's files are the same."""
+    is_at_work, may_go_on = threading.Event(), threading.Event()
+    policy = Policy(removable=frozenset({5}))
+    log = EventLog.open(tmp_path / "log", SMALL, policy=policy)
+    log.start()
+    for number in range(200):
+        await log.append(entries(b"%04d" % number))
+
+    def slowly(*arguments: Any) -> Path:
+        is_at_work.set()
+        assert may_go_on.wait(60)
+        return files.write_unfinished(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "write_unfinished", slowly)
+        working = asyncio.create_task(asyncio.to_thread(log.retention.reduce, log.last_seq))
+        await asyncio.to_thread(is_at_work.wait)
+        working.cancel()
+        closing = asyncio.create_task(log.close())
+        await asyncio.sleep(0.1)
+        with pytest.raises(LogLocked):
+            EventLog.open(tmp_path / "log", SMALL)
+        may_go_on.set()
+        await closing
+    with pytest.raises(LogClosed):
+        log.retention.reduce(log.last_seq)
+    again = EventLog.open(tmp_path / "log", SMALL, policy=policy)
+    assert (again.last_seq, again.report.missing_count) == (200, 0)
+    await again.close()
+
+
+async def test_who_closes_twice_closes_nothing_of_anybody_else(tmp_path: Path) -> None:
+    log = EventLog.open(tmp_path / "log", SMALL)
+    await log.close()
+    with (tmp_path / "other").open("wb") as other:  # gets the number of the lock's descriptor
+        await log.close()
+        os.fstat(other.fileno())

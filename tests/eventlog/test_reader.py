@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from teddy_edge.eventlog import Entry, EventLog, Policy
-from teddy_edge.eventlog.reader import INDEXES_MAX, Reader
+from teddy_edge.eventlog.reader import Reader
 from teddy_edge.eventlog.recovery import Recovery
-from teddy_edge.eventlog.segment import first_seq_of
+from teddy_edge.eventlog.segment import INDEXES_MAX, first_seq_of
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
-from tests.eventlog.histories import DIRECTORY, TINY, layouts, write_history
+from tests.eventlog.histories import DIRECTORY, TINY, append, layouts, write_history
 
 SEGMENTS = INDEXES_MAX + 8
 
@@ -68,3 +68,29 @@ async def test_what_is_dropped_while_its_segment_is_first_read_is_counted_once(a
     assert len(again.read(1, 1000, 1 << 20)) == 30 - lost.count
     assert again.report.missing_count == lost.count
     await again.close()
+
+
+async def test_an_end_that_is_spoilt_while_the_log_is_open_is_a_gap_as_well() -> None:
+    files = SimulatedFiles()
+    await (await write_history(files, [1] * 30)).close()
+    log = EventLog.open(DIRECTORY, TINY, files)
+    place = layouts(files)[1]
+    files.damage(place.path, place.data[:-120] + bytes(120))
+    found = {record.seq for record in log.read(1, 1000, 1 << 20)}
+    lost = set(range(1, 31)) - found
+    assert lost
+    assert {s for gap in log.gaps() for s in range(gap.first_seq, gap.last_seq + 1)} == lost
+    assert log.report.missing_count == len(lost)
+    await log.close()
+
+
+async def test_a_log_that_grows_keeps_no_more_indexes_than_one_that_is_read() -> None:
+    log = EventLog.open(DIRECTORY, TINY, SimulatedFiles())
+    log.start()
+    for _ in range(8 * INDEXES_MAX):
+        await append(log, 1)
+    indexed = [segment for segment in log._segments if segment.marks is not None]
+    assert len(log._segments) > len(indexed)
+    assert len(indexed) <= INDEXES_MAX + 1
+    assert [r.seq for r in log.read(1, 10_000, 1 << 20)] == list(range(1, log.last_seq + 1))
+    await log.close()

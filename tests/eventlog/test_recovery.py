@@ -6,14 +6,16 @@ import asyncio
 import errno
 from pathlib import Path
 from random import Random
+from zlib import crc32
 
 import pytest
 
+from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
-from teddy_edge.eventlog.files import NEW, File, SystemFiles
+from teddy_edge.eventlog.files import DAMAGED, NEW, File, SystemFiles
 from teddy_edge.eventlog.frame import encode_seal, salt_of
 from teddy_edge.eventlog.origin import ORIGIN_NAME
-from teddy_edge.eventlog.quarantine import DAMAGED, TORN
+from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.recovery import LOCK_NAME, Recovered, Recovery
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
@@ -412,3 +414,102 @@ async def test_a_segment_gets_its_name_or_waits_for_it_wherever_the_power_is_cut
             cut = files.after_crash(at, Loss(kept=kept), Random(number))
             assert recovered(cut).report.complete
             assert not [name for name in cut.names(DIRECTORY) if name.endswith(NEW)]
+
+
+NEARLY_FULL = TINY.model_copy(
+    update={"segment_bytes_max": 65536, "allocation_bytes": 0, "reserve_bytes": 65536}
+)
+
+
+async def nearly_full_card(*, damaged: bool, aside: int = 0) -> SimulatedFiles:
+    """A killed log on a card that has room for its last segment once more, and little else."""
+    files = SimulatedFiles()
+    log = EventLog.open(DIRECTORY, NEARLY_FULL, files, essential=[1])
+    log.start()
+    for number in range(1, 401):
+        await log.append([Entry(1, b"%04d" % number + bytes(100))])
+    killed = files.copy()
+    await log.close()
+    (path,) = (DIRECTORY / name for name in killed.names(DIRECTORY) if name.endswith(".log"))
+    content = killed.content(path)
+    if damaged:
+        killed.damage(path, content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    killed.remove(DIRECTORY / "reserve")
+    for number in range(aside):
+        killed.damage(DIRECTORY / (file_name(number + 1) + DAMAGED), bytes(65536))
+    used_bytes = sum(len(killed.content(DIRECTORY / n)) for n in killed.names(DIRECTORY))
+    room_bytes = 1000 if aside else len(content) + 20_000
+    killed.capacity_bytes = used_bytes + room_bytes
+    return killed
+
+
+@pytest.mark.parametrize(("damaged", "aside"), [(True, 0), (False, 0), (False, 4), (True, 4)])
+async def test_a_nearly_full_card_boots_before_it_keeps_what_can_be_missed(
+    damaged: bool, aside: int
+) -> None:
+    files = await nearly_full_card(damaged=damaged, aside=aside)
+    for _ in range(2):
+        log = EventLog.open(DIRECTORY, NEARLY_FULL, files, essential=[1])
+        assert log.last_seq == 400
+        assert len(log.read(1, 1000, 1 << 20)) == 400 - damaged
+        await log.close()
+
+
+async def test_what_is_kept_aside_makes_room_for_what_is_essential() -> None:
+    files = await nearly_full_card(damaged=False, aside=4)
+    log = EventLog.open(DIRECTORY, NEARLY_FULL, files, essential=[1])
+    log.start()
+    files.capacity_bytes += 30_000
+    for number in range(300):
+        await log.append([Entry(1, b"%04d" % number + bytes(100))])
+    await log.close()
+
+
+async def test_what_comes_behind_a_reduced_end_is_known_to_be_whole() -> None:
+    """The file of the last segment is lost, and a reduced one becomes the last."""
+    files, policy = SimulatedFiles(), Policy(removable=frozenset({4}))
+    log = EventLog.open(DIRECTORY, TINY, files, policy=policy)
+    log.start()
+    for number in range(30):
+        await log.append([Entry(4 if number % 5 else 5, b"%02d" % number)])
+    while log.retention.reduce(log.last_seq):
+        pass
+    await log.close()
+    files.remove(max(DIRECTORY / n for n in files.names(DIRECTORY) if n.endswith(".log")))
+    for _ in range(2):
+        log = EventLog.open(DIRECTORY, TINY, files, policy=policy)
+        log.start()
+        whole_from_seq = log.whole_from_seq
+        for _ in range(20):
+            await log.append([Entry(5, b"later")])
+        assert log.whole_from_seq == whole_from_seq
+        seqs = [record.seq for record in log.read(whole_from_seq, 1000, 1 << 20)]
+        assert seqs == list(range(whole_from_seq, log.last_seq + 1))
+        await log.close()
+
+
+async def test_a_new_epoch_is_told_by_the_start_that_completes_it() -> None:
+    files, _ = await killed_log(4)
+    for name in files.names(DIRECTORY):
+        if name.endswith(".log"):
+            files.damage(DIRECTORY / name, Random(1).randbytes(300))
+    begun_at = len(files.journal)
+    recovered(files)
+    for at in range(begun_at, len(files.journal) + 1):
+        found = files.after_crash(at, Loss(kept=1.0), Random(1))
+        assert not recovered(found).report.complete, f"cut at {at}"
+
+
+async def test_a_newer_version_finds_its_files_as_it_left_them() -> None:
+    files, segments = await killed_log(3)
+    newer = bytearray(segments[0].data)
+    newer[8] = 99
+    newer[12:16] = crc32(newer[:12]).to_bytes(4, "little")
+    for place in (segments[1].path, DIRECTORY / (file_name(999) + NEW)):
+        found = files.copy()
+        found.damage(DIRECTORY / ("x" + NEW), b"unfinished")
+        found.damage(place, bytes(newer))
+        names = found.names(DIRECTORY)
+        with pytest.raises(LogFormatUnsupported):
+            recovered(found)
+        assert found.names(DIRECTORY) == names

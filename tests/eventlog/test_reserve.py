@@ -131,3 +131,13 @@ def test_room_is_given_up_whether_the_reserve_is_whole_or_was_being_made(tmp_pat
         files.create(tmp_path / name).close()
     free_up(tmp_path, files)
     assert files.names(tmp_path) == ["other"]
+
+
+@pytest.mark.parametrize("found_bytes", [0, 1000, 40_000])
+async def test_a_reserve_of_another_size_is_made_anew(found_bytes: int) -> None:
+    files = SimulatedFiles()
+    await open_log(files).close()
+    files.damage(DIRECTORY / RESERVE_NAME, bytes(found_bytes))
+    log = open_log(files)
+    assert len(files.content(DIRECTORY / RESERVE_NAME)) == SETTINGS.reserve_bytes
+    await log.close()

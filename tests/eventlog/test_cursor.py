@@ -117,3 +117,11 @@ def test_a_series_that_the_card_did_not_take_has_begun_all_the_same() -> None:
     assert (cursor.seq, cursor.epoch) == (0, series)
     again = Cursor.open(Path("/log/confirmed"), EPOCH, files.reopened())
     assert (again.seq, again.epoch) == (7, EPOCH)
+
+
+def test_a_position_that_cannot_be_read_counts_as_none_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "confirmed").mkdir()
+    cursor = Cursor.open(tmp_path / "confirmed", EPOCH)
+    assert cursor.seq == 0
+    assert cursor.note is not None
+    assert "cannot be read" in cursor.note

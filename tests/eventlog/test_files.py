@@ -173,3 +173,13 @@ def test_a_read_that_the_system_gives_in_parts_is_put_together(
     monkeypatch.setattr(os, "pread", lambda file, size, offset: read(file, min(size, 4), offset))
     assert read_whole(SystemFiles(), tmp_path / "a") == b"0123456789"
     assert read_bytes(SystemFiles(), tmp_path / "a", 1, 6) == b"123456"
+
+
+def test_a_directory_that_was_made_before_is_made_durable_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who made it may have been killed before its parent was synced."""
+    synced = []
+    monkeypatch.setattr(SystemFiles, "sync_directory", lambda _, path: synced.append(path))
+    SystemFiles().make_directory(tmp_path)
+    assert synced == [tmp_path.parent]

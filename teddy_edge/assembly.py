@@ -153,7 +153,7 @@ def checkpoint_of(settings: Settings, clock: Clock, log: EventLog) -> Checkpoint
         settings.checkpoint_file,
         log,
         lambda: WriteState(tuple(settings.buttons.pins), clock, settings.commands),
-        records=settings.commands.checkpoint_records,
+        limits=settings.commands,
         room_bytes=settings.log.segment_bytes_max + 3 * settings.log.reserve_bytes,
     )
 

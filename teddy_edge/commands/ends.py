@@ -107,10 +107,13 @@ class Ends:
         for id_bytes, packed in zip(ids, ends, strict=True):
             self._keep(UUID(bytes=id_bytes), packed)
 
+    def _is_over(self) -> bool:
+        return len(self._packed) > self._count_max or self._bytes > self._bytes_max
+
     def _keep(self, command_id: UUID, packed: bytes) -> None:
         self._bytes += len(packed) - len(self._packed.get(command_id, b""))
         self._packed[command_id] = packed
-        while len(self._packed) > self._count_max or self._bytes > self._bytes_max:
+        while len(self._packed) > 1 and self._is_over():
             _, oldest = self._packed.popitem(last=False)
             self._bytes -= len(oldest)
             self.horizon.forget(_issued_us(oldest))

@@ -39,8 +39,8 @@ class CommandDesk:
         """`thread` is the one that calls the sink."""
         self._sink = sink
         self._thread = thread
-        self._mark = sink.newest_mark()
-        """That of the pass which began last."""
+        self._mark: int | None = None
+        """That of the pass which began last; None while the store was not asked."""
         self._resend_s = resend_s
         self._connection: Connection | None = None
         self._present: set[str] = set()
@@ -97,21 +97,25 @@ class CommandDesk:
     async def run(self, connection: Connection) -> None:
         """Send again, now and then, to the bears that are there.
 
-        A command without a result goes out again after one to two times `resend_s`.
+        A command without a result goes out again after one to two times `resend_s`; one that others
+        have sent, with the next pass.
         """
-        last_mark = self._mark
+        last_mark = await self._next_mark()
         while True:
             await asyncio.sleep(self._resend_s)
-            mark = self._next_mark()
+            mark = await self._next_mark()
             for bear in sorted(self._present):
                 await self._send_again(connection, bear, last_mark + 1, mark)
             last_mark = mark
 
     async def _send_all_again(self, connection: Connection, bear: str) -> None:
-        mark = self._next_mark()
+        mark = await self._next_mark()
         await self._send_again(connection, bear, mark, mark)
 
-    def _next_mark(self) -> int:
+    async def _next_mark(self) -> int:
+        if self._mark is None:
+            newest = await self._in_thread(self._sink.newest_mark)
+            self._mark = max(newest, self._mark or 0)
         self._mark += 1
         return self._mark
 

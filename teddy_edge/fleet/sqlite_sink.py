@@ -157,8 +157,8 @@ class SqliteSink:
         with self._connection as transaction:
             changed = transaction.execute(
                 "INSERT OR IGNORE INTO urgent SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS"
-                " (SELECT 1 FROM records WHERE bear = ?1 AND epoch = ?3 AND seq = ?4"
-                " AND instr(body, ?2))",
+                " (SELECT 1 FROM series JOIN records USING (bear, epoch)"
+                " WHERE bear = ?1 AND seq = ?4 AND instr(body, ?2))",
                 row,
             )
         return changed.rowcount == 1

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from teddy_edge.clock import Clock
@@ -19,6 +20,7 @@ from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, re
 from teddy_edge.inputs.ports import Commands, Queries
 from teddy_edge.messages import (
     Answer,
+    CommandEnvelope,
     ErrorDetail,
     Origin,
     QueryEnvelope,
@@ -54,7 +56,7 @@ class MqttInput:
         self._limits = settings.commands
         self._retry_s = settings.log.queue_timeout_s
         self._clock = clock
-        self._no_room: OrderedDict[UUID, Result] = OrderedDict()
+        self._no_room: OrderedDict[_Sent, Result] = OrderedDict()
 
     def subscriptions(self) -> Sequence[Subscription]:
         """Say what to subscribe to."""
@@ -89,7 +91,7 @@ class MqttInput:
         except EnvelopeRejected as unread:
             rejection = _retained(unread) if incoming.retain else unread
             return await self._commands.refuse(refusal_of(rejection, Origin.MQTT))
-        if (refused := self._no_room.get(envelope.id)) is not None:
+        if (refused := self._no_room.get(_sent(envelope))) is not None:
             return refused.model_copy(update={"duplicate": True})
         if incoming.retain:
             return await self._commands.refuse_command(envelope, Origin.MQTT, RETAINED)
@@ -101,25 +103,15 @@ class MqttInput:
         Held back, such commands would take every place of what is essential. What was refused stays
         so when it comes again, until the next start.
         """
-        name, command_id, correlation_id = last_level(incoming.topic), None, None
+        name = last_level(incoming.topic)
         try:
             envelope = read_command(incoming.payload, name, self._bear, self._limits)
-        except EnvelopeRejected as rejection:
-            command_id, correlation_id = rejection.message_id, rejection.correlation_id
-        else:
-            command_id, correlation_id = envelope.id, envelope.correlation_id
-        result = Result(
-            command_id=command_id,
-            name=name,
-            status="rejected",
-            seq=0,
-            error=ErrorDetail(code="card_full", message=str(error)),
-            correlation_id=correlation_id,
-        )
-        if command_id is not None:
-            self._no_room[command_id] = result
-            if len(self._no_room) > NO_ROOM_MAX:
-                self._no_room.popitem(last=False)
+        except EnvelopeRejected as unread:
+            return _card_full(error, unread.message_id, name, unread.correlation_id)
+        result = _card_full(error, envelope.id, name, envelope.correlation_id)
+        self._no_room[_sent(envelope)] = result
+        if len(self._no_room) > NO_ROOM_MAX:
+            self._no_room.popitem(last=False)
         return result
 
     async def _on_query(self, connection: Connection, incoming: Incoming) -> None:
@@ -162,6 +154,32 @@ class MqttInput:
                 )
             except LinkRefused as error:
                 logger.warning("a reply was refused", extra={"reason": error.reason})
+
+
+class _Sent(NamedTuple):
+    """What a command must have in common with an earlier one to be the same."""
+
+    command_id: UUID
+    name: str
+    actor_id: str
+    actor_role: str
+
+
+def _sent(envelope: CommandEnvelope) -> _Sent:
+    return _Sent(envelope.id, envelope.name, envelope.actor.id, envelope.actor.role)
+
+
+def _card_full(
+    error: LogFull, command_id: UUID | None, name: str, correlation_id: str | None
+) -> Result:
+    return Result(
+        command_id=command_id,
+        name=name,
+        status="rejected",
+        seq=0,
+        error=ErrorDetail(code="card_full", message=str(error)),
+        correlation_id=correlation_id,
+    )
 
 
 def _clears_a_topic(incoming: Incoming) -> bool:

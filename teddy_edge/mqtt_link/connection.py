@@ -192,9 +192,8 @@ class OneConnection:
 
     async def watch(self) -> None:
         """Ping every half keepalive; raise after 1.25 to 1.5 keepalives without an answer."""
-        keepalive_s = self._paho.keepalive  # the one that the broker set in place of ours, if any
-        if keepalive_s == 0:  # it wants none
-            keepalive_s = self._settings.keepalive_s
+        ours_s = self._settings.keepalive_s
+        keepalive_s = min(self._paho.keepalive or ours_s, ours_s)  # the broker may have set another
         while True:
             for _ in range(2):
                 await asyncio.sleep(keepalive_s / 4)

@@ -38,7 +38,7 @@ class Confirmation(Signal):
 
     epoch: UUID
     seq: SequenceNumberOrNone
-    chain: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    chain: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
 
 
 class Pending(Signal):

@@ -27,6 +27,10 @@ PUBLISHED = ("bear/", "child/", SAFETY)
 """The models that the parents' app sees; pages of lists and single conversations are asked for."""
 
 
+STANDING_MAX = 10_000
+"""Topics found on the broker that are looked at after a connect; the rest after the next one."""
+
+
 class StatePublisher:
     """Publishes every row after a connect, then what changed, coalesced."""
 
@@ -42,6 +46,7 @@ class StatePublisher:
         self._settings = settings
         self._clock = clock
         self._changed: set[str] = set()
+        self._standing: set[str] = set()
         self._wake = asyncio.Event()
         read_models.listen(self._note)
 
@@ -61,13 +66,16 @@ class StatePublisher:
             keys, self._changed = sorted(self._changed), set()
             for key in keys:
                 await self._publish(connection, key)
+            standing, self._standing = sorted(self._standing), set()
+            for topic in standing:
+                await self._clear_unknown(connection, topic)
 
     async def on_retained(self, connection: Connection, incoming: Incoming) -> None:
-        """Take note of what stands on the broker: what no row is of is cleared."""
+        """Take note of what stands on the broker; `run` clears what no row is of."""
         del connection
-        key = self._key(incoming.topic)
-        if incoming.payload and await self._read_models.get_settled(key) is None:
-            self._changed.add(key)
+        is_under = incoming.topic.startswith(self._topics.states.removesuffix("#"))
+        if incoming.payload and is_under and len(self._standing) < STANDING_MAX:
+            self._standing.add(incoming.topic)
             self._wake.set()
 
     async def _publish(self, connection: Connection, key: str) -> None:
@@ -77,6 +85,13 @@ class StatePublisher:
             await connection.publish(topic, await self._payload(key), retain=True)
         except PacketTooLarge as error:
             logger.warning("a read model is not published: %s", error.reason, extra={"key": key})
+
+    async def _clear_unknown(self, connection: Connection, topic: str) -> None:
+        """Clear a topic that no row is of, unless the row may have been lost."""
+        if await self._read_models.get_settled(self._key(topic)) is not None:
+            return
+        if self._read_models.lost() is None:
+            await connection.publish(topic, b"", retain=True)
 
     def _topic(self, key: str) -> str:
         model, _, row_id = key.partition("/")

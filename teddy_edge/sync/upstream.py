@@ -62,7 +62,6 @@ class Upstream:
             Subscription(
                 self._topics.states,
                 self._state.on_retained,
-                qos=0,
                 ordered=True,
                 no_local=True,
                 may_be_refused=True,

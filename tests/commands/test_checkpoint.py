@@ -13,9 +13,11 @@ from uuid import UUID
 
 import pytest
 
+from teddy_edge import __version__
 from teddy_edge.commands import Checkpoint, WriteState
 from teddy_edge.commands import checkpoint as checkpoints
 from teddy_edge.commands.checkpoint import decoded, encoded
+from teddy_edge.commands.ends import Finished, Sender
 from teddy_edge.domain.bear import STREAM
 from teddy_edge.eventlog import Entry, EventLog, StoredRecord
 from teddy_edge.eventlog.simulated_device import Loss
@@ -29,7 +31,7 @@ from tests.commands.box import EMMA, Box
 
 DIRECTORY = Path("/log")
 FILE = Path("/data/checkpoint")
-LIMITS = CommandSettings().model_copy(update={"finished_max": 20})
+LIMITS = CommandSettings().model_copy(update={"finished_max": 20, "checkpoint_records": 100})
 SMALL = LogSettings().model_copy(
     update={"segment_bytes_max": 4096, "allocation_bytes": 512, "command_bytes_max": 1024}
 )
@@ -51,7 +53,7 @@ def new_state(clock: FakeClock | None = None, limits: CommandSettings = LIMITS) 
 
 
 def checkpoint(log: EventLog, files: SimulatedFiles) -> Checkpoint:
-    return Checkpoint(FILE, log, new_state, records=100, room_bytes=ROOM_BYTES, files=files)
+    return Checkpoint(FILE, log, new_state, limits=LIMITS, room_bytes=ROOM_BYTES, files=files)
 
 
 def begun(log: EventLog, files: SimulatedFiles) -> Counting:
@@ -147,7 +149,7 @@ async def test_a_checkpoint_that_was_changed_is_not_believed() -> None:
         await live(box, Random(2), 10)
         await checkpoint(box.log, files).advance()
         whole, sound = replayed(box.log).state(), files.content(FILE)
-        for damaged in (b"", sound[:-1], sound[:3], bytes(len(sound)), b"x" + sound[1:]):
+        for damaged in (b"", bytes(4), sound[:-1], sound[:3], bytes(len(sound)), b"x" + sound[1:]):
             files.damage(FILE, damaged)
             state = begun(box.log, files)
             assert (state.taken, state.state()) == (box.log.last_seq, whole)
@@ -156,7 +158,10 @@ async def test_a_checkpoint_that_was_changed_is_not_believed() -> None:
             assert begun(box.log, files).taken == box.log.last_seq
 
 
-@pytest.mark.parametrize(("at", "other"), [(0, 2), (1, "0.0.0"), (2, UUID(int=7).bytes)])
+@pytest.mark.parametrize(
+    ("at", "other"),
+    [(0, [2, __version__, 20, 1]), (0, [1, "0.0.0", 20, 1]), (1, UUID(int=7).bytes)],
+)
 async def test_a_checkpoint_of_another_version_or_log_is_not_believed(
     at: int, other: object
 ) -> None:
@@ -207,7 +212,7 @@ async def test_a_checkpoint_whose_record_retention_took_is_proven_by_the_next_on
         assert begun(box.log, files).taken == box.log.last_seq - state.seq - 1
         content = decoded(files.content(FILE))
         assert content is not None
-        content[3][1] = bytes(16)
+        content[2][1] = bytes(16)
         files.damage(FILE, encoded(content))
         assert begun(box.log, files).taken == len(box.log.read(1, 1000, 1 << 20))
 
@@ -268,9 +273,67 @@ async def test_it_is_written_again_once_the_log_has_grown_enough(
         await asyncio.sleep(0.05)
         assert at.seq == 0
         await live(box, Random(10), 20)
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(60):
+            while at.seq < 100:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
         running.cancel()
-        assert at.seq >= 100
+
+
+async def test_a_start_that_read_much_leaves_a_checkpoint_for_the_next_one() -> None:
+    """Who switches the bear off soon does not make the next start as long."""
+    files = SimulatedFiles()
+    async with open_box(files) as box:
+        while box.log.last_seq < 100:
+            await live(box, Random(box.log.last_seq), 10)
+        assert begun(box.log, files).taken == box.log.last_seq
+        state = begun(box.log, files)
+        assert (state.taken, state.state()) == (0, replayed(box.log).state())
+
+
+async def test_a_checkpoint_that_cannot_be_written_is_tried_again_when_the_log_has_grown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To read the log each time that one looks would never end on a full card."""
+    monkeypatch.setattr(checkpoints, "POLL_S", 0.001)
+    made: list[Counting] = []
+
+    def counted() -> Counting:
+        made.append(new_state())
+        return made[-1]
+
+    files = SimulatedFiles()
+    async with open_box(files) as box:
+        while box.log.last_seq < 100:
+            await live(box, Random(box.log.last_seq), 10)
+        last_seq = box.log.last_seq
+        files.fault = FailAt(0, errno.EIO, "create", onwards=True)
+        at = Checkpoint(FILE, box.log, counted, limits=LIMITS, room_bytes=0, files=files)
+        running = asyncio.create_task(at.run())
+        await asyncio.sleep(0.2)
+        running.cancel()
+        assert sum(state.taken for state in made) <= last_seq
+
+
+async def test_a_checkpoint_made_under_other_limits_is_not_believed() -> None:
+    """What was forgotten under a lower one would stay forgotten under a higher one."""
+    files = SimulatedFiles()
+    async with open_box(files) as box:
+        await live(box, Random(3), 40)
+        await checkpoint(box.log, files).advance()
+        more = LIMITS.model_copy(update={"finished_max": 1000})
+        at = Checkpoint(
+            FILE, box.log, lambda: new_state(limits=more), limits=more, room_bytes=0, files=files
+        )
+        state = at.begin()
+        assert isinstance(state, Counting)
+        assert state.taken == box.log.last_seq
+
+
+async def test_one_end_is_kept_however_large_it_is() -> None:
+    ends = new_state(limits=LIMITS.model_copy(update={"finished_bytes_max": 10})).ends
+    result = Result(command_id=UUID(int=1), name="x", status="done", seq=1, data={"x": "y" * 100})
+    ends.remember(Finished(result, Sender("x", "a", "parent")))
+    assert ends.newest(1) == [result]
 
 
 async def test_ends_that_are_over_the_limit_in_bytes_are_forgotten_behind_the_horizon() -> None:

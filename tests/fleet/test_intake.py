@@ -14,8 +14,9 @@ import pytest
 from teddy_edge.events import Cause, SafetyViolationReported, cloud_event, encode_event
 from teddy_edge.events.record import decode_record
 from teddy_edge.fleet.broker import Mosquitto
+from teddy_edge.fleet.sinks import Lost, Position, Taken
 from teddy_edge.fleet.sqlite_sink import SqliteSink
-from teddy_edge.sync.signals import BearStatus, encode_signal
+from teddy_edge.sync.signals import BearStatus, UrgentEvent, encode_signal
 from teddy_edge.sync.wire import EventBatch, TooLarge, WireRecord, encode_batch
 from teddy_edge.testing import FakeClock
 from tests.fleet.batches import SmallLog
@@ -231,3 +232,17 @@ async def test_a_new_log_and_one_that_lost_its_end_are_said(
     assert ("bear-1: a new log" in caplog.text) is (epoch is not None)
     assert ("bear-1: its log ends" in caplog.text) is (last_seq == 12)
     assert "EMMASECRET" not in caplog.text
+
+
+async def test_a_safety_event_that_is_stored_under_an_earlier_epoch_is_no_news(
+    sink: SqliteSink,
+) -> None:
+    """A bear whose card was set back says all of its log anew."""
+    log, again = SmallLog(3), uuid4()
+    event = SafetyViolationReported("child-1", "stranger", "high", None)
+    body = encode_event(event, "child/child-1", Cause(), FakeClock())
+    record = WireRecord(2, 1, body)
+    position = Position(log.epoch, 2, bytes(16))
+    sink.store("bear-1", Taken(position, [WireRecord(1, 1, b"x"), record], Lost(1, 0)))
+    said = cloud_event(decode_record(2, 1, body), "bear-1") | {"epoch": str(again)}
+    assert not sink.keep_urgent("bear-1", UrgentEvent.model_validate_json(json.dumps(said)), b"{}")

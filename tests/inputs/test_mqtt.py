@@ -112,6 +112,22 @@ async def test_what_the_card_had_no_room_for_is_not_done_when_it_comes_again() -
     assert box.commands.executed == []
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"actor": {"id": "parent-2", "role": "parent"}}, {"name": "other"}, {"unknown": 1}],
+)
+async def test_what_the_card_had_no_room_for_is_nothing_of_another_sender(
+    change: dict[str, Any],
+) -> None:
+    box = Box()
+    box.commands.error = LogFull(Path("/log"), 1)
+    theirs = {**json.loads(message("mute")), **change}
+    await box.receive(TOPICS.command(theirs["name"]), json.dumps(theirs).encode())
+    box.commands.error = None
+    await box.receive(TOPICS.command("mute"), message("mute"))
+    assert len(box.commands.executed) == 1
+
+
 async def test_an_empty_command_that_is_not_retained_is_refused() -> None:
     box = Box()
     await box.receive(TOPICS.command("mute"), b"")

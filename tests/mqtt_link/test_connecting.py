@@ -174,10 +174,13 @@ async def test_a_subscription_that_may_be_refused_leaves_the_link_up(
     assert "the broker refused to subscribe to to/bear: Not authorized" in caplog.text
 
 
-async def test_the_keepalive_that_the_broker_sets_is_kept() -> None:
+@pytest.mark.parametrize(("ours_s", "theirs_s"), [(3600, 1), (1, 3600), (1, 0)])
+async def test_a_shorter_keepalive_of_the_broker_is_kept_and_a_longer_one_makes_us_no_slower(
+    ours_s: int, theirs_s: int
+) -> None:
     async with (
-        RawBroker(keepalive_s=1).serving() as raw,
-        running(link_to(raw.port, keepalive_s=3600)),
+        RawBroker(keepalive_s=theirs_s).serving() as raw,
+        running(link_to(raw.port, keepalive_s=ours_s)),
     ):
         await until(lambda: raw.pings >= 3)
 

@@ -127,15 +127,37 @@ async def test_what_stands_on_the_broker_of_nothing_that_the_bear_knows_is_clear
         published = len(await connection.has(3))
         known = [("bear", "bear-001"), ("child", child_id), ("safety", child_id)]
         unknown = [("child", "c-7"), ("safety", "c-7"), ("bear", "bear-002"), ("older/model", "x")]
+        unknown += [("litter", "")]
         for model, row_id in [*known, *unknown]:
             await state.on_retained(connection, retained(TOPICS.state(model, row_id), b"{}"))
         await state.on_retained(connection, retained(TOPICS.state("child", "c-8"), b""))
+        await state.on_retained(connection, retained("teddy/v1/bear-001/state", b"{}"))
         cleared = (await connection.has(published + len(unknown)))[published:]
         await asyncio.sleep(0.05)
         assert len(connection.published) == published + len(unknown)
         assert {(message.topic, message.payload, message.retain) for message in cleared} == {
             (TOPICS.state(model, row_id), b"", True) for model, row_id in unknown
         }
+        running.cancel()
+
+
+async def test_nothing_is_cleared_of_which_the_row_may_have_been_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parents' app would take it for a child to whom nothing ever happened."""
+    monkeypatch.setattr(ChildProjectionManager, "lost", lambda _: "a part of the log is lost")
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        state = StatePublisher(read_models, TOPICS, SyncSettings(state_window_s=0), box.clock)
+        connection = RecordingConnection()
+        running = asyncio.create_task(state.run(connection))
+        await state.on_retained(connection, retained(TOPICS.state("safety", "c-7"), b"{}"))
+        await press(box, read_models)
+        await connection.has(1)
+        await asyncio.sleep(0.05)
+        assert [m.topic for m in connection.published] == [TOPICS.state("bear", "bear-001")]
         running.cancel()
 
 

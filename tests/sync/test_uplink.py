@@ -120,13 +120,29 @@ async def test_where_the_cloud_has_other_events_all_goes_up_under_another_epoch(
         assert (await cloud.has(1))[0] == [11]
 
 
+async def test_a_cloud_that_always_counts_wrongly_is_sent_one_series_and_no_more(
+    tmp_path: Path, broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path, broker, record=lambda bear: bear.append(2)) as (bear, cloud):
+        await cloud.has(1)
+        await cloud.confirm(bear.log, 2, chain="00" * 16)
+        while not cloud.of(bear.cursor.epoch) or bear.cursor.epoch == bear.log.epoch:
+            await cloud.has(len(cloud.batches) + 1)
+        series = bear.cursor.epoch
+        await cloud.confirm_as(series, 20)
+        await cloud.confirm_as(series, 1)
+        await bear.confirmed(1)
+        assert bear.cursor.epoch == series
+    assert "the cloud confirms what was not sent" in caplog.text
+
+
 async def test_a_confirmation_of_our_own_events_moves_the_cursor_wherever_it_ends(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
     async with running(tmp_path, broker, record=lambda bear: bear.append(5)) as (bear, cloud):
         await cloud.has(2)
         for seq in (2, 3, 5):
-            await cloud.confirm(bear.log, seq, chain=bear.log.chain_at(seq).hex())
+            await cloud.confirm(bear.log, seq, chain=bear.log.chain_at(seq).hex().upper())
             await bear.confirmed(seq)
         assert bear.cursor.epoch == bear.log.epoch
 

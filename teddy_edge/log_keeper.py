@@ -14,7 +14,7 @@ from typing import Final
 
 from teddy_edge.clock import NS_PER_S, Clock, Trust
 from teddy_edge.errors import LogOverloaded
-from teddy_edge.eventlog import EventLog, LostRange, Policy, StoredRecord, untold
+from teddy_edge.eventlog import EventLog, Gap, LostRange, Policy, StoredRecord, untold
 from teddy_edge.events import DataClass, decode_record
 from teddy_edge.settings import LogSettings
 
@@ -89,6 +89,7 @@ class LogKeeper:
         self._settings = settings
         self._clock = clock
         self._told: list[LostRange] = []
+        self._settled: tuple[list[Gap], list[LostRange]] = ([], [])
         self._looked_at_seq = 0
         self._unread_seq = 0
         self._undone: LostRange | None = None
@@ -185,8 +186,21 @@ class LogKeeper:
         return True
 
     async def _tell_damage(self) -> None:
-        for lost in untold(self._log.gaps(), self._told):
+        for lost in await asyncio.to_thread(self._untold):
             await self._say(lost)
+
+    def _untold(self) -> list[LostRange]:
+        """Look for what is lost and was not told; blocks, since the gaps can be very many.
+
+        Nothing is worked out for gaps and tellings of which the last look found that they agree.
+        """
+        seen = (self._log.gaps(), list(self._told))
+        if seen == self._settled:  # quick: what did not change are the same objects
+            return []
+        found = untold(*seen)
+        if not found:
+            self._settled = seen
+        return found
 
     async def _say(self, lost: LostRange) -> None:
         seq = await self._tell(lost)

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
@@ -20,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from teddy_edge.clock import Trust
-from teddy_edge.errors import LogFull, LogPoisoned
-from teddy_edge.eventlog import Entry, EventLog, LostRange, StoredRecord
+from teddy_edge.errors import LogFull, LogOverloaded, LogPoisoned
+from teddy_edge.eventlog import Entry, EventLog, Gap, LostRange, StoredRecord
 from teddy_edge.eventlog.files import Files, SystemFiles
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
@@ -38,6 +39,7 @@ from teddy_edge.log_keeper import (
 from teddy_edge.settings import LogSettings
 from teddy_edge.sync.wire import batch_of
 from teddy_edge.testing import FakeClock
+from tests.eventlog.counting import gaps_that_note
 from tests.eventlog.histories import layouts
 
 DIRECTORY = Path("/log")
@@ -285,6 +287,42 @@ async def test_damage_in_what_a_start_did_not_read_is_told_while_the_bear_lives(
     await again.keeper.keep()
     again.check()
     await again.log.close()
+
+
+async def test_the_loop_looks_at_no_gap_and_nobody_twice_at_gaps_that_were_told() -> None:
+    looks: list[str] = []
+    gap = gaps_that_note(looks)
+    async with bear() as living:
+        gaps = living.log.report.gaps
+        gaps.append(gap(3, 3))
+        await living.keeper.keep()
+        await living.keeper.keep()
+        assert looks
+        assert threading.current_thread().name not in looks
+        looks.clear()
+        await living.keeper.keep()
+        assert not looks
+        gaps[:] = [gap(4, 4)]
+        await living.keeper.keep()
+        assert living.told() == [LostRange(3, 3, 1), LostRange(4, 4, 1)]
+
+
+async def test_a_loss_that_could_not_be_told_is_told_when_the_log_takes_it() -> None:
+    async with bear() as living:
+        is_refused = True
+
+        async def tell(lost: LostRange) -> int:
+            if is_refused:
+                raise LogOverloaded(1, 5)
+            return await living.tell(lost)
+
+        keeper = LogKeeper(living.log, lambda: 0, tell, SMALL, living.clock)
+        living.log.report.gaps.append(Gap(3, 3))
+        with pytest.raises(LogOverloaded):
+            await keeper.keep()
+        is_refused = False
+        await keeper.keep()
+        assert living.told() == [LostRange(3, 3, 1)]
 
 
 async def test_a_log_that_told_of_a_loss_counts_as_complete_at_no_moment_of_a_start() -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from teddy_edge import __version__
-from teddy_edge.assembly import READ_BYTES_MAX, READ_RECORDS_MAX, Assembly, assembled, health
+from teddy_edge.assembly import Assembly, assembled, health
 from teddy_edge.clock import Clock, SystemClock
 from teddy_edge.commands import Journal
 from teddy_edge.domain.bear import STREAM as BEAR_STREAM
@@ -29,7 +29,7 @@ from teddy_edge.errors import (
     PinsUnavailable,
     SettingsError,
 )
-from teddy_edge.eventlog import Cursor, EventLog
+from teddy_edge.eventlog import READ_BYTES_MAX, READ_RECORDS_MAX, Cursor, EventLog
 from teddy_edge.events import BearStarted, cloud_event, decode_record
 from teddy_edge.inputs.api import LocalApi
 from teddy_edge.inputs.gpio import Buttons, SimulatedPins

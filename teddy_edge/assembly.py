@@ -49,9 +49,6 @@ from teddy_edge.timekeeping import TimeKeeper
 
 logger = logging.getLogger("teddy_edge.assembly")
 
-READ_RECORDS_MAX = 500
-READ_BYTES_MAX = 1024 * 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Assembly:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from teddy_edge.clock import NS_PER_S, Clock, Trust
@@ -90,22 +91,20 @@ class LogKeeper:
         self._clock = clock
         self._told: list[LostRange] = []
         self._settled: tuple[list[Gap], list[LostRange]] = ([], [])
-        self._looked_at_seq = 0
         self._unread_seq = 0
+        self._checking = self._check_unread()
         self._undone: LostRange | None = None
 
     async def begin(self, told: Iterable[LostRange], unread_seq: int = 0) -> None:
         """Complete the drop that was told last, then tell what was lost to damage.
 
         `told` is what the log says of earlier losses, in order. Up to `unread_seq` the log was not
-        read at this start. Where nothing was lost before, damage in that part can wait to be found
-        while the bear lives; else all of it is looked for now, so that no answer counts as complete
-        that did not do so before.
+        read at this start; damage in that part is looked for while the bear lives. Where something
+        was lost before, the log does not count as complete meanwhile.
         """
         self._told = list(told)
         self._unread_seq = unread_seq
-        while self._told and await self._look_on():
-            pass
+        self._log.report.is_uncounted = bool(self._told) and unread_seq > 0
         drops = [lost for lost in self._told if lost.data_class is not None]
         self._undone = drops[-1] if drops else None
         await self._carry_out()
@@ -125,7 +124,7 @@ class LogKeeper:
         if not await self._carry_out():
             return
         for _ in range(SEGMENTS_AT_A_TIME):
-            await self._look_on()
+            await anext(self._checking, None)
         await self._tell_damage()
         while await self._is_old() and await self._reduce():
             pass
@@ -137,13 +136,18 @@ class LogKeeper:
             pass
         await asyncio.to_thread(self._log.measure_room)
 
-    async def _look_on(self) -> bool:
-        """Check one more segment that the start did not read; False where there is none."""
-        if self._looked_at_seq >= self._unread_seq:
-            return False
-        following = await asyncio.to_thread(self._log.look_through, self._looked_at_seq + 1)
-        self._looked_at_seq = self._unread_seq if following is None else following - 1
-        return True
+    async def _check_unread(self) -> AsyncIterator[None]:
+        """Check, step by step, each segment that the start did not read.
+
+        It begins anywhere, so that a bear which is never on for long has all of them checked too.
+        """
+        begin_seq = random.randint(1, max(self._unread_seq, 1))  # noqa: S311 (it is no secret)
+        for first_seq, last_seq in ((begin_seq, self._unread_seq), (1, begin_seq - 1)):
+            seq: int | None = first_seq
+            while seq is not None and seq <= last_seq:
+                seq = await asyncio.to_thread(self._log.look_through, seq)
+                yield
+        self._log.report.is_uncounted = False
 
     async def _is_short(self) -> bool:
         return await asyncio.to_thread(self._retention.shortage_bytes) > 0

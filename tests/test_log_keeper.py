@@ -335,9 +335,31 @@ async def test_a_log_that_told_of_a_loss_counts_as_complete_at_no_moment_of_a_st
         told = living.told()
     again = Bear(files.reopened(), FakeClock())
     await again.keeper.begin(told, unread_seq=again.log.last_seq)
+    for _ in range(20):
+        assert not again.log.report.complete
+        await again.keeper.keep()
     assert again.log.report.missing_count == 1
+    assert not again.log.report.is_uncounted
     again.check()
     await again.log.close()
+
+
+async def test_a_bear_that_is_never_on_for_long_has_all_of_its_log_checked() -> None:
+    files = SimulatedFiles()
+    roomy = SMALL.model_copy(update={"budget_bytes": 1 << 20})
+    async with bear(files, limits=roomy) as living:
+        for _ in range(400):
+            await living.append([DataClass.ACTIVITY])
+    lose_the_third(files)
+    for _ in range(200):
+        again = Bear(files.reopened(), FakeClock(), limits=roomy)
+        await again.keeper.begin([], unread_seq=again.log.last_seq)
+        await again.keeper.keep()
+        found = again.told()
+        await again.log.close()
+        if found:
+            break
+    assert found == [LostRange(3, 3, 1)]
 
 
 async def test_activity_goes_when_it_is_confirmed_and_old_and_not_by_an_untrue_clock() -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import Any, Final
+from typing import Any
 
 from teddy_edge.clock import Clock
 from teddy_edge.commands.aggregates import Aggregates
 from teddy_edge.commands.ends import Ends
-from teddy_edge.eventlog import EventLog, StoredRecord
+from teddy_edge.eventlog import READ_BYTES_MAX, READ_RECORDS_MAX, EventLog, StoredRecord
 from teddy_edge.events import ClockSynced, RecordsLost, decode_record
 from teddy_edge.settings import CommandSettings
-
-READ_RECORDS_MAX: Final = 500
-READ_BYTES_MAX: Final = 1024 * 1024
 
 
 class WriteState:

@@ -23,12 +23,15 @@ from teddy_edge.eventlog.cursor import Cursor
 from teddy_edge.eventlog.frame import Entry, next_chain
 from teddy_edge.eventlog.log import EventLog
 from teddy_edge.eventlog.losses import LostRange, untold
+from teddy_edge.eventlog.reader import READ_BYTES_MAX, READ_RECORDS_MAX
 from teddy_edge.eventlog.report import RecoveryReport
 from teddy_edge.eventlog.retention import Policy
 from teddy_edge.eventlog.segment import StoredRecord
 from teddy_edge.eventlog.survey import Damage, Gap
 
 __all__ = [
+    "READ_BYTES_MAX",
+    "READ_RECORDS_MAX",
     "Cursor",
     "Damage",
     "Entry",

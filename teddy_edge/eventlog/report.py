@@ -26,6 +26,8 @@ class RecoveryReport:
     """All records that are lost between the first and the last, also those lost before."""
     is_new_epoch: bool = False
     """Whether nothing could be read of a log that was there, and another one was begun."""
+    is_uncounted: bool = False
+    """Whether records are known to be lost, and not all of the log was read to count them."""
 
     def add(self, segment: Segment, record_count: int, found: Survey, gaps: list[Gap]) -> None:
         """Take up what a scan of a finished segment found, once."""
@@ -42,4 +44,4 @@ class RecoveryReport:
     @property
     def complete(self) -> bool:
         """Whether no record is lost; those that were removed after confirmation are not."""
-        return self.missing_count == 0 and not self.is_new_epoch
+        return self.missing_count == 0 and not self.is_new_epoch and not self.is_uncounted

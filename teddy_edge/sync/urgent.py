@@ -16,13 +16,11 @@ import logging
 from typing import Final
 
 from teddy_edge.errors import LinkRefused
-from teddy_edge.eventlog import Cursor, EventLog, StoredRecord
+from teddy_edge.eventlog import READ_BYTES_MAX, READ_RECORDS_MAX, Cursor, EventLog, StoredRecord
 from teddy_edge.events import DataClass, cloud_event, decode_record
 from teddy_edge.mqtt_link import Connection
 from teddy_edge.topics import Topics
 
-READ_RECORDS_MAX: Final = 500
-READ_BYTES_MAX: Final = 1024 * 1024
 GATHER_S: Final = 0.01
 """How long new records are gathered before they are looked through."""
 

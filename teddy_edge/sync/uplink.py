@@ -85,10 +85,13 @@ class Uplink:
             logger.warning("a confirmation of another log", extra=facts)
             return
         if not await self._is_ours(confirmation):
-            if self._cursor.seq > 0 or self._cursor.epoch == self._log.epoch:
-                await self._begin_series(confirmation.seq)
-            logger.error("the cloud confirms what was not sent", extra={"seq": confirmation.seq})
-            return
+            if self._cursor.seq == 0 and self._cursor.epoch != self._log.epoch:
+                # a cloud that counts wrongly would be sent one series after the other
+                logger.error(
+                    "the cloud confirms what was not sent", extra={"seq": confirmation.seq}
+                )
+                return
+            raise await self._begin_series(confirmation.seq)
         self._stored_seq = max(self._stored_seq, confirmation.seq)
         self._changed.set()  # what follows need not wait for the card
         async with self._moving:
@@ -107,12 +110,8 @@ class Uplink:
         chain = self._window.chain_at(seq) or await asyncio.to_thread(self._log.chain_at, seq)
         return not chain or chain == bytes.fromhex(confirmation.chain)
 
-    async def _begin_series(self, confirmed_seq: int) -> None:
-        """Send all of the log anew, under an epoch of its own, which the cloud never mixes.
-
-        Not before something of the last such series was confirmed: a cloud that counts wrongly
-        would be sent everything for ever.
-        """
+    async def _begin_series(self, confirmed_seq: int) -> HistoryForked:
+        """Have all of the log sent anew, under an epoch of its own, over another connection."""
         epoch = new_id(self._clock)
         self._replay_from = None
         async with self._moving:
@@ -120,7 +119,7 @@ class Uplink:
                 await asyncio.to_thread(self._cursor.begin_series, epoch)
             except OSError as error:  # the next start finds the same, and begins another one
                 logger.warning("a new series is not kept", extra={"reason": str(error)})
-        raise HistoryForked(confirmed_seq, self._log.last_seq, epoch)
+        return HistoryForked(confirmed_seq, self._log.last_seq, epoch)
 
     async def _move(self, seq: int) -> None:
         """Move the cursor; where the card does not take it, what was confirmed goes out again."""

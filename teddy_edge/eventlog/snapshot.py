@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from teddy_edge.errors import LogNotFound
 from teddy_edge.eventlog.files import DAMAGED, NEW, Files, SystemFiles, read_bytes, read_whole
@@ -106,6 +107,23 @@ class Statistics:
             self.classes[record.data_class].body_bytes += len(record.body)
 
 
+class _Look(NamedTuple):
+    """What one reading of a segment's file showed."""
+
+    header_is_sound: bool
+    is_ours: bool
+    """False if its header names another log, or another segment than the file's name does."""
+    segment: Segment
+    found: Survey
+    size_bytes: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is a segment as the writer finished it."""
+        is_ours = self.header_is_sound and self.is_ours
+        return is_ours and bool(self.found.frames) and self.found.is_sound
+
+
 class Snapshot:
     """The segments that a directory held at one moment.
 
@@ -197,37 +215,37 @@ class Snapshot:
                 return read_whole(self._files, place)
         return read_whole(self._files, path)
 
+    def _look(self, path: Path, assumed: Header) -> _Look:
+        data = self._read(path)
+        header = decode_header(path, data)
+        is_ours = header is None or header[:2] == assumed[:2]
+        segment = Segment.empty(path, header if header is not None and is_ours else assumed)
+        found = survey(data, segment.salt, segment.first_seq)
+        return _Look(header is not None, is_ours, segment, found, len(data))
+
     def _view(self, name: str, before: Segment | None) -> SegmentView:
         path = self.directory / name
         is_last = name == self._names[-1]
-        data = self._read(path)
-        header = decode_header(path, data)
         assumed = assumed_header(self.origin.epoch, name, before)
-        segment = Segment.empty(path, header or assumed)
-        found = survey(data, segment.salt, segment.first_seq)
         # A writer at work may show us a later page before an earlier one: what this look proves to
         # be finished, a second one must find. And while we read a segment, retention may replace
-        # it, and the writer take its file for the next one.
-        proven_bytes = _proven_bytes(found) if is_last else len(data)
-        if is_last or not (found.frames and found.is_sound):
-            data = self._read(path)
-            found = survey(data, segment.salt, segment.first_seq)
-        frames = found.survivors() if is_last else found.frames
-        belongs = (header is None and bool(frames)) or (
-            header is not None
-            and header[:2] == assumed[:2]
-            and (before is None or assumed.first_seq > before.last_seq)
-        )
-        describe(segment, frames)
+        # it, and the writer take its file for the next one, with another header.
+        look = self._look(path, assumed)
+        proven_bytes = _proven_bytes(look.found)
+        if is_last or not look.is_sound:
+            look = self._look(path, assumed)
+        frames = look.found.survivors() if is_last else look.found.frames
+        is_behind = before is None or assumed.first_seq > before.last_seq
+        describe(look.segment, frames)
         return SegmentView(
             path=path,
-            header_is_sound=header is not None,
-            belongs=belongs,
-            segment=segment,
-            found=found,
+            header_is_sound=look.header_is_sound,
+            belongs=look.is_ours and is_behind and (look.header_is_sound or bool(frames)),
+            segment=look.segment,
+            found=look.found,
             frames=frames,
-            proven_bytes=proven_bytes,
-            size_bytes=len(data),
+            proven_bytes=proven_bytes if is_last else look.size_bytes,
+            size_bytes=look.size_bytes,
             is_last=is_last,
         )
 

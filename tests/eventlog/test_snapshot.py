@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
@@ -13,7 +14,13 @@ from teddy_edge.eventlog import frame as framing
 from teddy_edge.eventlog.files import NEW, File
 from teddy_edge.eventlog.inspection import Defect, Kind, verify
 from teddy_edge.eventlog.origin import ORIGIN_NAME
-from teddy_edge.eventlog.segment import HEADER_BYTES, decode_header, file_name
+from teddy_edge.eventlog.segment import (
+    HEADER_BYTES,
+    Header,
+    decode_header,
+    encode_header,
+    file_name,
+)
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.snapshot import Snapshot, Statistics
 from tests.eventlog.histories import (
@@ -45,6 +52,24 @@ async def log_of_single_records(files: SimulatedFiles) -> EventLog:
         await log.append([Entry(data_class, bytes(500))])
     assert len(layouts(files)) == 5
     return log
+
+
+class Meanwhile:
+    """A fault that only lets something happen, right before the Nth read of a file (0 is first).
+
+    The first read of a segment is that of its header, when the segments are listed.
+    """
+
+    def __init__(self, path: Path, number: int, happen: Callable[[], object]) -> None:
+        self._path = path
+        self._number = number
+        self._happen = happen
+
+    def __call__(self, operation: str, path: Path) -> None:
+        if operation == "read" and path == self._path:
+            self._number -= 1
+            if self._number == -1:
+                self._happen()
 
 
 async def test_it_gives_every_record_as_the_owner_gives_it() -> None:
@@ -274,3 +299,23 @@ async def test_a_segment_that_gets_its_name_meanwhile_is_read_under_it() -> None
 
     files.fault = hide_twice
     assert verify(DIRECTORY, files).is_whole
+
+
+async def test_a_file_that_is_another_segment_when_it_is_read_is_looked_for_again() -> None:
+    files = SimulatedFiles()
+    log = EventLog.open(DIRECTORY, TINY, files, policy=POLICY)
+    log.start()
+    for _ in range(20):
+        await append(log, 1)
+
+    def become_the_next() -> None:
+        assert log.retention.reduce(log.last_seq)
+        (spare,) = (name for name in files.names(DIRECTORY) if name.endswith(".spare"))
+        header = encode_header(Header(log.epoch, log.last_seq + 1, log.chain_at(log.last_seq)))
+        files.open(DIRECTORY / spare, writable=True).write(0, header)
+
+    files.fault = Meanwhile(DIRECTORY / file_name(1), 1, become_the_next)
+    verification = verify(DIRECTORY, files)
+    assert verification.defects == []
+    assert verification.record_count == 20
+    await log.close()

@@ -20,7 +20,8 @@ from teddy_edge.terminal import printable
 if TYPE_CHECKING:
     from teddy_edge.eventlog.inspection import Defect, Verification
     from teddy_edge.eventlog.segment import StoredRecord
-    from teddy_edge.eventlog.snapshot import SegmentView, Snapshot, Statistics
+    from teddy_edge.eventlog.segment_view import SegmentView
+    from teddy_edge.eventlog.snapshot import Snapshot, Statistics
     from teddy_edge.eventlog.survey import Damage, Gap
 
 EXIT_DAMAGED: Final = 1

@@ -15,7 +15,8 @@ from uuid import UUID
 from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, next_chain
 from teddy_edge.eventlog.segment import HEADER_BYTES, Segment, file_name
-from teddy_edge.eventlog.snapshot import SegmentView, Snapshot
+from teddy_edge.eventlog.segment_view import SegmentView
+from teddy_edge.eventlog.snapshot import Snapshot
 from teddy_edge.eventlog.survey import Damage, Gap
 
 
@@ -105,7 +106,7 @@ class Verifier:
     def take(self, view: SegmentView) -> None:
         """Check the next segment."""
         verification = self.verification
-        verification.segment_count += 1
+        verification.segment_count += view.begin_bytes == 0
         segment = view.segment
         if not view.belongs:
             self._note(Kind.FOREIGN, Damage(view.path, 0, view.size_bytes))
@@ -150,10 +151,7 @@ class Verifier:
         return self._chain == before or CHAIN_UNKNOWN in (self._chain, before)
 
     def _lost_before(self, first_seq: int) -> Gap | None:
-        if first_seq <= self._next_seq:
-            return None
-        # Asked again: retention may have taken old segments while we read.
-        return _gap(max(self._next_seq, self._snapshot.first_seq_now()), first_seq - 1)
+        return _gap(self._next_seq, first_seq - 1)
 
     def _note(self, kind: Kind, where: Damage, records: Gap | None = None) -> None:
         self.verification.defects.append(
@@ -166,7 +164,7 @@ def _gap(first_seq: int, last_seq: int) -> Gap | None:
 
 
 def _defects_between_frames(view: SegmentView) -> Iterator[Defect]:
-    end, next_seq = HEADER_BYTES, view.segment.first_seq
+    end, next_seq = max(view.begin_bytes, HEADER_BYTES), view.segment.first_seq
     for frame in view.found.frames:
         lost = _gap(next_seq, frame.begin_seq - 1)
         hole_bytes = frame.offset_bytes - end

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from teddy_edge.errors import LogNotFound
 from teddy_edge.eventlog.files import DAMAGED, NEW, Files, SystemFiles, read_bytes, read_whole
-from teddy_edge.eventlog.frame import CHAIN_UNKNOWN, Frame
+from teddy_edge.eventlog.frame import Frame
 from teddy_edge.eventlog.origin import Origin, origin_of, read_origin
 from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.segment import (
@@ -28,47 +28,8 @@ from teddy_edge.eventlog.segment import (
     decode_header,
     first_seq_of,
 )
-from teddy_edge.eventlog.survey import Damage, Survey, describe, survey
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentView:
-    """One segment, read whole."""
-
-    path: Path
-    header_is_sound: bool
-    belongs: bool
-    """False for a segment of another log, a doubled one, one in which nothing can be read."""
-    segment: Segment
-    found: Survey
-    frames: list[Frame]
-    """The sound frames that count: in the last segment, those that the next start would keep."""
-    proven_bytes: int
-    """Up to here every byte must be sound; what comes later may be a commit in progress."""
-    size_bytes: int
-    is_last: bool
-
-    def links(self) -> Iterator[tuple[Frame, bytes]]:
-        """Each record's frame, and the chain value it continues from; empty if that is lost."""
-        expected, chain = self.segment.first_seq, self.segment.chain_before
-        for frame in self.frames:
-            if frame.is_record:
-                yield frame, chain if frame.seq == expected else CHAIN_UNKNOWN
-            expected, chain = frame.seq + 1, frame.chain
-
-    def records(self) -> Iterator[StoredRecord]:
-        """Its records, in order."""
-        for frame, before in self.links():
-            yield StoredRecord(frame.seq, frame.data_class, frame.body, before, frame.chain)
-
-    def unfinished(self) -> Damage | None:
-        """What the next start would cut from the end: a commit in progress, or a torn write."""
-        if not self.is_last:
-            return None
-        starts = [offset for offset, _ in self.found.holes() if offset >= self.proven_bytes]
-        starts.append(self.frames[-1].end_bytes if self.frames else HEADER_BYTES)
-        start, end = min(starts), self.found.content_bytes
-        return Damage(self.path, start, end - start) if start < end else None
+from teddy_edge.eventlog.segment_view import SegmentView, Standing
+from teddy_edge.eventlog.survey import Survey, describe, survey
 
 
 @dataclass(slots=True)
@@ -97,8 +58,9 @@ class Statistics:
         """Count the next segment; one that is no part of the log is left out."""
         if not view.belongs:
             return
-        self.segment_count += 1
-        self.size_bytes += view.size_bytes
+        if view.begin_bytes == 0:
+            self.segment_count += 1
+            self.size_bytes += view.size_bytes
         for record in view.records():
             self.record_count += 1
             self.first = self.first or record
@@ -135,24 +97,14 @@ class Snapshot:
         self.directory = directory
         self._files = files or SystemFiles()
         try:
-            names = self._files.names(directory)
+            self._names = self._listed()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LogNotFound(directory) from error
-        self._names = [
-            name
-            for name in sorted({name.removesuffix(NEW) for name in names})
-            if first_seq_of(name) is not None and (name in names or self._gets_its_name(name))
-        ]
         headers = list(self._headers())
         origin = read_origin(self._files, directory) or origin_of(headers)
         if origin is None or not self._names:
             raise LogNotFound(directory)
         self.origin: Origin = origin
-
-    def first_seq_now(self) -> int:
-        """The oldest record that must be there, also where old segments went in the meantime."""
-        origin = read_origin(self._files, self.directory)
-        return self.origin.first_seq if origin is None else origin.first_seq
 
     def names(self, first_seq: int = 1) -> list[str]:
         """The segments that must be read for the records from a number on."""
@@ -161,18 +113,17 @@ class Snapshot:
         ]
         return self._names[len(later) :]
 
+    def names_again(self, seq: int) -> list[str]:
+        """List what is left of the segments; gives those for the records from a number on."""
+        last = self._names[-1]
+        self._names = [name for name in self._listed() if name <= last]
+        return self.names(seq)
+
     def segments(self, first_seq: int = 1) -> Iterator[SegmentView]:
         """Read one segment after the other, only one at a time in memory."""
-        before: Segment | None = None
-        for name in self.names(first_seq):
-            try:
-                view = self._view(name, before)
-            except FileNotFoundError:  # retention took it in the meantime
-                continue
-            if view.belongs:
-                before = view.segment
-            yield view
-            del view
+        names = self.names(first_seq)
+        at = len(self._names) - len(names)
+        return _Pass(self, first_seq, names[0]).views(self._names[max(at - 1, 0) :])
 
     def records(self, first_seq: int = 1) -> Iterator[StoredRecord]:
         """Every sound record from a number on."""
@@ -191,6 +142,14 @@ class Snapshot:
             return file.size_bytes()
         finally:
             file.close()
+
+    def _listed(self) -> list[str]:
+        names = self._files.names(self.directory)
+        return [
+            name
+            for name in sorted({name.removesuffix(NEW) for name in names})
+            if first_seq_of(name) is not None and (name in names or self._gets_its_name(name))
+        ]
 
     def _headers(self) -> Iterator[Header | None]:
         for name in self._names:
@@ -223,7 +182,8 @@ class Snapshot:
         found = survey(data, segment.salt, segment.first_seq)
         return _Look(header is not None, is_ours, segment, found, len(data))
 
-    def _view(self, name: str, before: Segment | None) -> SegmentView:
+    def view(self, name: str, before: Segment | None) -> SegmentView:
+        """Read a segment that comes behind another; raises `FileNotFoundError` if it is gone."""
         path = self.directory / name
         is_last = name == self._names[-1]
         assumed = assumed_header(self.origin.epoch, name, before)
@@ -235,12 +195,11 @@ class Snapshot:
         if is_last or not look.is_sound:
             look = self._look(path, assumed)
         frames = look.found.survivors() if is_last else look.found.frames
-        is_behind = before is None or assumed.first_seq > before.last_seq
         describe(look.segment, frames)
         return SegmentView(
             path=path,
             header_is_sound=look.header_is_sound,
-            belongs=look.is_ours and is_behind and (look.header_is_sound or bool(frames)),
+            standing=_standing(look, frames, before),
             segment=look.segment,
             found=look.found,
             frames=frames,
@@ -248,6 +207,81 @@ class Snapshot:
             size_bytes=look.size_bytes,
             is_last=is_last,
         )
+
+
+class _Pass:
+    """One way through the segments, while retention may join them.
+
+    A segment that is gone is a part of one before it. So where one is gone, or where numbers are
+    missing, the names are listed again, and what is new is read in the file that was read last, or
+    in the one that this was joined to.
+    """
+
+    def __init__(self, snapshot: Snapshot, first_seq: int, first_name: str) -> None:
+        self._snapshot = snapshot
+        self._first_seq = first_seq
+        self._first_name = first_name
+        self._before: Segment | None = None
+        self._seen: set[str] = set()
+        self._listed_again_for = 0
+
+    def views(self, names: list[str]) -> Iterator[SegmentView]:
+        """Give what belongs to the pass; a name before its first one is read, but not given."""
+        while names:
+            name = names.pop(0)
+            view = self._read(name)
+            if self._is_to_list_again(view):
+                names = self._names_again()
+                continue
+            view = None if view is None else self._new_in(view)
+            if view is not None:
+                yield view
+                del view
+
+    def _read(self, name: str) -> SegmentView | None:
+        try:
+            return self._snapshot.view(name, None if name in self._seen else self._before)
+        except FileNotFoundError:
+            return None
+
+    def _is_to_list_again(self, view: SegmentView | None) -> bool:
+        """Whether something is missing before this, and was not yet looked for."""
+        next_seq = self._first_seq if self._before is None else self._before.last_seq + 1
+        is_missed = view is None or view.segment.first_seq > next_seq
+        is_to_list_again = is_missed and self._listed_again_for != next_seq
+        if is_to_list_again:
+            self._listed_again_for = next_seq
+        return is_to_list_again
+
+    def _names_again(self) -> list[str]:
+        """What to read next: first, what was read last, or what that was joined to."""
+        before = self._before
+        begin_seq = self._first_seq if before is None else first_seq_of(before.path.name)
+        return self._snapshot.names_again(begin_seq or 1)
+
+    def _new_in(self, view: SegmentView) -> SegmentView | None:
+        """What was not seen before; None if there is nothing."""
+        before, name = self._before, view.path.name
+        if name in self._seen:
+            if before is None or not view.belongs or view.segment.last_seq <= before.last_seq:
+                return None
+            view = view.after(before.last_seq)
+        self._seen.add(name)
+        if view.belongs:
+            self._before = view.segment
+        is_asked_for = name >= self._first_name or self._reaches(view)
+        return view if is_asked_for and view.standing is not Standing.LEFT_OVER else None
+
+    def _reaches(self, view: SegmentView) -> bool:
+        return view.belongs and view.segment.last_seq >= self._first_seq
+
+
+def _standing(look: _Look, frames: list[Frame], before: Segment | None) -> Standing:
+    is_behind = before is None or look.segment.first_seq > before.last_seq
+    if look.is_ours and before is not None and before.is_reduced and not is_behind:
+        return Standing.LEFT_OVER
+    belongs = look.is_ours and is_behind and (look.header_is_sound or frames)
+    return Standing.PART if belongs else Standing.FOREIGN
 
 
 def _proven_bytes(found: Survey) -> int:

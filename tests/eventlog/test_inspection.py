@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from uuid import UUID
 from zlib import crc32
 
 import pytest
@@ -11,16 +12,22 @@ import pytest
 from teddy_edge.errors import LogFormatUnsupported, LogNotFound
 from teddy_edge.eventlog import Damage, Entry, EventLog, Gap, Policy
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import File
+from teddy_edge.eventlog.files import File, Files
 from teddy_edge.eventlog.inspection import Defect, Kind, Verifier, verify
-from teddy_edge.eventlog.origin import read_origin, write_origin
-from teddy_edge.eventlog.segment import HEADER_BYTES, decode_header, encode_header, file_name
+from teddy_edge.eventlog.segment import (
+    HEADER_BYTES,
+    Header,
+    decode_header,
+    encode_header,
+    file_name,
+)
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.snapshot import ClassStatistics, Snapshot, Statistics
 from teddy_edge.settings import LogSettings
 from tests.eventlog.histories import (
     APPEND_SIZES,
     DIRECTORY,
+    TINY,
     Layout,
     body_of,
     layouts,
@@ -398,32 +405,157 @@ async def test_a_page_that_was_read_before_it_was_written_is_no_damage() -> None
         assert verification.last_seq == LAST
 
 
-class RetainingReader(SimulatedFiles):
-    """While the first segment is looked for, retention takes it."""
+REMOVABLE, STAYING = 6, 5
 
-    def __init__(self, files: SimulatedFiles, gone: Path, first_seq: int) -> None:
+
+async def log_to_reduce(files: Files) -> EventLog:
+    """Of the numbers 1, 21 and 41 is what stays; each segment holds nine records."""
+    log = EventLog.open(DIRECTORY, TINY, files, policy=Policy(removable=frozenset({REMOVABLE})))
+    log.start()
+    for number in range(60):
+        await log.append([Entry(REMOVABLE if number % 20 else STAYING, b"record %02d" % number)])
+    return log
+
+
+@pytest.mark.parametrize("taken", range(7))
+@pytest.mark.parametrize("reduced", range(1, 7))
+async def test_segments_that_retention_joins_while_they_are_read_are_not_missed(
+    taken: int, reduced: int
+) -> None:
+    files = SimulatedFiles()
+    log = await log_to_reduce(files)
+    snapshot = Snapshot(DIRECTORY, files)
+    verifier, statistics = Verifier(snapshot), Statistics()
+    seqs: list[int] = []
+    for number, view in enumerate(snapshot.segments()):
+        verifier.take(view)
+        statistics.take(view)
+        seqs += [record.seq for record in view.records()]
+        for _ in range(reduced if number == taken else 0):
+            log.retention.reduce(log.last_seq)
+    verification = verifier.finish()
+    assert verification.defects == []
+    assert verification.record_count + verification.removed_count == 60
+    assert verification.record_count == statistics.record_count == len(seqs)
+    assert seqs == sorted(set(seqs))
+    assert {1, 21, 41} <= set(seqs)
+    assert verification.segment_count == statistics.segment_count <= 7
+    assert statistics.size_bytes <= 7 * 700
+    await log.close()
+
+
+async def test_a_join_while_a_log_is_read_from_a_number_on_hides_nothing() -> None:
+    for first_seq in range(1, 61):
+        files = SimulatedFiles()
+        log = await log_to_reduce(files)
+        snapshot = Snapshot(DIRECTORY, files)
+        while log.retention.reduce(log.last_seq):
+            pass
+        seqs = [record.seq for record in snapshot.records(first_seq)]
+        assert seqs == [seq for seq in (1, 21, 41, *range(55, 61)) if seq >= first_seq]
+        await log.close()
+
+
+async def test_a_copy_between_the_steps_of_a_join_is_whole_and_gives_no_record_that_has_left() -> (
+    None
+):
+    files = SimulatedFiles()
+    log = await log_to_reduce(files)
+    copies: list[SimulatedFiles] = []
+
+    def copy(operation: str, path: Path) -> None:
+        if operation in {"remove", "rename"} and path.suffix in {".log", ".spare"}:
+            copies.append(files.copy())
+
+    files.fault = copy
+    while log.retention.reduce(log.last_seq):
+        pass
+    assert len(copies) > 10
+    for copied in copies:
+        assert verify(DIRECTORY, copied).defects == []
+        for first_seq in (1, 11, 19, 30):
+            found = [record.seq for record in Snapshot(DIRECTORY, copied).records(first_seq)]
+            opened = EventLog.open(DIRECTORY, TINY, copied.copy())
+            assert found == [record.seq for record in opened.read(first_seq, 100, 1 << 20)]
+            await opened.close()
+    await log.close()
+
+
+async def test_what_was_begun_after_the_first_look_is_not_read() -> None:
+    files = SimulatedFiles()
+    log = await log_to_reduce(files)
+    snapshot = Snapshot(DIRECTORY, files)
+    while log.retention.reduce(log.last_seq):
+        pass
+    for _ in range(20):
+        await log.append([Entry(STAYING, b"record")])
+    assert [record.seq for record in snapshot.records()][-1] < 70
+    await log.close()
+
+
+class Overlooking(SimulatedFiles):
+    """The first listing does not give a name: it was changed right then."""
+
+    def __init__(self, files: SimulatedFiles, name: str) -> None:
         super().__init__()
         self._under = files
-        self._gone = gone
-        self._first_seq = first_seq
-        self._seen = 0
+        self._name: str | None = name
 
     def names(self, directory: Path) -> list[str]:
-        return self._under.names(directory)
+        hidden, self._name = self._name, None
+        return [name for name in self._under.names(directory) if name != hidden]
 
     def open(self, path: Path, *, writable: bool = False) -> File:
-        self._seen += path == self._gone
-        if path == self._gone and self._seen == 2:  # the first look reads the header only
-            origin = read_origin(self._under, DIRECTORY)
-            assert origin is not None
-            write_origin(self._under, DIRECTORY, origin._replace(first_seq=self._first_seq))
-            self._under.remove(path)
         return self._under.open(path, writable=writable)
 
 
-async def test_a_segment_that_retention_takes_meanwhile_is_not_missed() -> None:
+async def test_a_segment_that_a_listing_overlooked_is_not_missed() -> None:
     files, segments = await closed_log()
-    first_kept = segments[1].seqs[0]
-    verification = verify(DIRECTORY, RetainingReader(files, segments[0].path, first_kept))
-    assert verification.is_whole
-    assert verification.record_count == LAST - first_kept + 1
+    for segment in segments[:-1]:
+        verification = verify(DIRECTORY, Overlooking(files, segment.path.name))
+        assert verification.defects == []
+        assert verification.record_count == LAST
+
+
+async def test_a_segment_within_another_is_foreign_unless_it_was_joined_to_that() -> None:
+    files = SimulatedFiles()
+    log = await log_to_reduce(files)
+    path = DIRECTORY / file_name(5)
+    of_this_log, of_another = (
+        encode_header(Header(epoch, 5, bytes(16))) for epoch in (log.epoch, UUID(int=1))
+    )
+    foreign = [Defect(Kind.FOREIGN, path, 0, HEADER_BYTES, None)]
+    for header in (of_this_log, of_another):
+        copied = files.copy()
+        copied.damage(path, header)
+        assert verify(DIRECTORY, copied).defects == foreign
+    assert log.retention.reduce(log.last_seq)
+    for header, expected in ((of_this_log, []), (of_another, foreign)):
+        copied = files.copy()
+        copied.damage(path, header)
+        assert verify(DIRECTORY, copied).defects == expected
+    await log.close()
+
+
+async def test_a_log_that_retention_works_on_is_always_whole(tmp_path: Path) -> None:
+    settings = LogSettings(segment_bytes_max=4096, allocation_bytes=1000)
+    policy = Policy(removable=frozenset({REMOVABLE}))
+    log = EventLog.open(tmp_path, settings, policy=policy)
+    log.start()
+    looks = 0
+
+    async def produce() -> None:
+        for _ in range(100):
+            await log.append([Entry(STAYING, bytes(100)), *[Entry(REMOVABLE, bytes(100))] * 15])
+
+    async def keep() -> None:
+        while not producing.done():
+            await asyncio.to_thread(log.retention.reduce, log.last_seq - 500)
+
+    producing = asyncio.create_task(produce())
+    keeping = asyncio.create_task(keep())
+    while not keeping.done():
+        assert (await asyncio.to_thread(verify, tmp_path)).defects == []
+        looks += 1
+    assert looks > 10
+    await log.close()

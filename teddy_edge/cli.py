@@ -128,6 +128,7 @@ and every number must be there.
   unfinished   null, or {segment, offset, bytes}: the end is being written, or torn
   kept_aside   a list of {file, bytes}: what earlier starts cut off or set aside
 kind is one of
+  origin   the file origin, named as the segment, is missing or damaged; nothing is lost by that
   header   a segment's header is damaged; nothing is lost by that
   bytes    bytes between records are no record
   end      a finished segment breaks off

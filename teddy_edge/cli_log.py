@@ -28,6 +28,7 @@ EXIT_DAMAGED: Final = 1
 EXIT_NOT_A_LOG: Final = 2
 
 WHAT_IS_WRONG: Final = {
+    "origin": "the file is missing or damaged; the next start makes it again from the segments",
     "header": "the header is damaged",
     "bytes": "{size} bytes are no record",
     "end": "the segment breaks off, {size} bytes follow that are no record",

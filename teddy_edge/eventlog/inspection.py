@@ -14,6 +14,7 @@ from uuid import UUID
 
 from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, next_chain
+from teddy_edge.eventlog.origin import ORIGIN_NAME
 from teddy_edge.eventlog.segment import HEADER_BYTES, Segment, file_name
 from teddy_edge.eventlog.segment_view import SegmentView
 from teddy_edge.eventlog.snapshot import Snapshot
@@ -23,6 +24,9 @@ from teddy_edge.eventlog.survey import Damage, Gap
 class Kind(enum.StrEnum):
     """What can be wrong."""
 
+    ORIGIN = "origin"
+    """The origin file, damaged or missing; costs nothing, since the segments tell the epoch, and
+    every log begins at 1."""
     HEADER = "header"
     """A segment's header; costs nothing, since its name and its neighbours say the same."""
     BYTES = "bytes"
@@ -45,7 +49,7 @@ class Defect:
 
     kind: Kind
     path: Path
-    """The segment file; for `MISSING` the one that would begin with the first of the records."""
+    """The file; for `MISSING` the one that would begin with the first of the records."""
     offset_bytes: int
     size_bytes: int
     records: Gap | None
@@ -97,6 +101,8 @@ class Verifier:
         self._next_seq = first_seq
         self._chain = CHAIN_START if first_seq == 1 else CHAIN_UNKNOWN
         self._open_end: Damage | None = None
+        if not snapshot.origin_is_sound:
+            self._note(Kind.ORIGIN, Damage(snapshot.directory / ORIGIN_NAME, 0, 0))
 
     def begin_at(self, first_seq: int) -> None:
         """Expect nothing of what stands in the segments before a number."""

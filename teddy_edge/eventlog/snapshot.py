@@ -17,7 +17,7 @@ from typing import NamedTuple
 from teddy_edge.errors import LogNotFound
 from teddy_edge.eventlog.files import DAMAGED, NEW, Files, SystemFiles, read_bytes, read_whole
 from teddy_edge.eventlog.frame import Frame
-from teddy_edge.eventlog.origin import Origin, origin_of, read_origin
+from teddy_edge.eventlog.origin import origin_of, read_origin
 from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.segment import (
     HEADER_BYTES,
@@ -101,10 +101,12 @@ class Snapshot:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LogNotFound(directory) from error
         headers = list(self._headers())
-        origin = read_origin(self._files, directory) or origin_of(headers)
+        origin = read_origin(self._files, directory)
+        self.origin_is_sound = origin is not None
+        origin = origin or origin_of(headers)
         if origin is None or not self._names:
             raise LogNotFound(directory)
-        self.origin: Origin = origin
+        self.origin = origin if self.origin_is_sound else origin._replace(first_seq=1)
 
     def names(self, first_seq: int = 1) -> list[str]:
         """The segments that must be read for the records from a number on."""

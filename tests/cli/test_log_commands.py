@@ -127,6 +127,22 @@ async def test_damage_is_named_by_segment_and_offset_with_what_is_lost(directory
         assert f"{place}: " in err
 
 
+async def test_a_damaged_origin_file_is_named_and_so_is_what_is_missing_before_the_rest(
+    directory: Path,
+) -> None:
+    (directory / "origin").write_bytes(b"garbage")
+    first, after = segments(directory)[:2]
+    first.unlink()
+    code, out, _ = await log("verify", directory)
+    assert code == 1
+    assert "damaged   origin at byte 0: the file is missing or damaged" in out
+    assert f"there is no such segment; lost: 1 to {int(after.stem) - 1}\n" in out
+    for action in ("dump", "stats"):
+        code, _, err = await log(action, directory)
+        assert code == 1
+        assert "origin at byte 0: " in err
+
+
 async def test_a_torn_tail_is_no_damage_and_told_apart(directory: Path) -> None:
     last = segments(directory)[-1]
     size_bytes = last.stat().st_size

@@ -131,17 +131,23 @@ async def test_a_record_behind_a_damaged_header_is_linked_to_the_segment_before(
     assert records[first_seq].chain_before == records[first_seq - 1].chain
 
 
-async def test_without_its_origin_file_it_begins_with_its_first_segment() -> None:
+async def test_a_log_begins_at_1_also_without_a_sound_origin_file() -> None:
     files = SimulatedFiles()
-    await (await write_history(files, [5] * 4)).close()
-    segments = layouts(files)
-    files.remove(DIRECTORY / ORIGIN_NAME)
-    files.remove(segments[0].path)
-    assert verify(DIRECTORY, files).is_whole
-    files.remove(segments[2].path)
-    verification = verify(DIRECTORY, files)
-    assert verification.first_seq == segments[1].seqs[0]
-    assert [defect.kind for defect in verification.defects] == [Kind.MISSING]
+    log = await write_history(files, [5] * 4)
+    await log.close()
+    first = layouts(files)[0]
+    origin = DIRECTORY / ORIGIN_NAME
+    of_the_origin = Defect(Kind.ORIGIN, origin, 0, 0, None)
+    missing = Defect(Kind.MISSING, first.path, 0, 0, Gap(1, first.seqs[-1]))
+    files.damage(origin, b"garbage")
+    without = files.copy()
+    without.remove(origin)
+    for unsound in (files, without):
+        assert verify(DIRECTORY, unsound).defects == [of_the_origin]
+        unsound.remove(first.path)
+        verification = verify(DIRECTORY, unsound)
+        assert verification.defects == [of_the_origin, missing]
+        assert (verification.first_seq, verification.epoch) == (1, log.epoch)
 
 
 async def test_a_directory_with_segments_or_an_origin_alone_is_no_log() -> None:

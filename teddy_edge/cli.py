@@ -136,7 +136,9 @@ kind is one of
   cut_out  records are missing with their bytes: dropped by the budget, set aside by an earlier
            start, or taken out by someone
   missing  no segment holds these numbers
-  foreign  a segment is no part of this log, or unreadable as a whole
+  foreign  a segment is no part of this log, or nothing in it can be read
+  unreadable  what is named like a segment, or like what was set aside, is no regular file, or is
+           larger than any
 
 exit codes: as in `teddy-edge log --help`
 """

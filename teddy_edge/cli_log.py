@@ -36,6 +36,7 @@ WHAT_IS_WRONG: Final = {
     "cut_out": "records were taken out, with their bytes",
     "missing": "there is no such segment",
     "foreign": "the segment is no part of this log",
+    "unreadable": "this cannot be read; expected is a regular file of at most 128 MiB",
 }
 
 

@@ -16,7 +16,7 @@ from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, next_chain
 from teddy_edge.eventlog.origin import ORIGIN_NAME
 from teddy_edge.eventlog.segment import HEADER_BYTES, Segment, file_name
-from teddy_edge.eventlog.segment_view import SegmentView
+from teddy_edge.eventlog.segment_view import SegmentView, Standing
 from teddy_edge.eventlog.snapshot import Snapshot
 from teddy_edge.eventlog.survey import Damage, Gap
 
@@ -41,6 +41,9 @@ class Kind(enum.StrEnum):
     """No segment holds these numbers."""
     FOREIGN = "foreign"
     """A segment of another log, one that is there twice, or one in which nothing can be read."""
+    UNREADABLE = "unreadable"
+    """No file, or none that a log can have written, with the name of a segment or of what was put
+    aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,9 @@ class Verifier:
         verification.segment_count += view.begin_bytes == 0
         segment = view.segment
         if not view.belongs:
-            self._note(Kind.FOREIGN, Damage(view.path, 0, view.size_bytes))
+            is_unreadable = view.standing is Standing.UNREADABLE
+            kind = Kind.UNREADABLE if is_unreadable else Kind.FOREIGN
+            self._note(kind, Damage(view.path, 0, view.size_bytes))
             return
         self._join(view)
         if not view.header_is_sound:
@@ -136,7 +141,11 @@ class Verifier:
         if self._open_end is not None:
             self._note(Kind.END, self._open_end)
             self._open_end = None
-        self.verification.kept_aside = self._snapshot.kept_aside()
+        for path, size_bytes in self._snapshot.kept_aside():
+            if size_bytes is None:
+                self._note(Kind.UNREADABLE, Damage(path, 0, 0))
+            else:
+                self.verification.kept_aside.append((path, size_bytes))
         return self.verification
 
     def _join(self, view: SegmentView) -> None:

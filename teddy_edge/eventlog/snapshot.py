@@ -7,16 +7,24 @@ proven, in the last segment, counts as unfinished.
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 from teddy_edge.errors import LogNotFound
-from teddy_edge.eventlog.files import DAMAGED, NEW, Files, SystemFiles, read_bytes, read_whole
-from teddy_edge.eventlog.frame import Frame
+from teddy_edge.eventlog.files import (
+    DAMAGED,
+    NEW,
+    Files,
+    SystemFiles,
+    read_bytes,
+    read_whole,
+    size_of,
+)
 from teddy_edge.eventlog.origin import origin_of, read_origin
 from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.segment import (
@@ -28,8 +36,7 @@ from teddy_edge.eventlog.segment import (
     decode_header,
     first_seq_of,
 )
-from teddy_edge.eventlog.segment_view import SegmentView, Standing
-from teddy_edge.eventlog.survey import Survey, describe, survey
+from teddy_edge.eventlog.segment_view import Look, SegmentView, Standing
 
 
 @dataclass(slots=True)
@@ -69,21 +76,10 @@ class Statistics:
             self.classes[record.data_class].body_bytes += len(record.body)
 
 
-class _Look(NamedTuple):
-    """What one reading of a segment's file showed."""
-
-    header_is_sound: bool
-    is_ours: bool
-    """False if its header names another log, or another segment than the file's name does."""
-    segment: Segment
-    found: Survey
-    size_bytes: int
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether it is a segment as the writer finished it."""
-        is_ours = self.header_is_sound and self.is_ours
-        return is_ours and bool(self.found.frames) and self.found.is_sound
+NOT_OF_THE_FILE: Final = frozenset({
+    errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+})  # fmt: skip
+"""Errors that say something of who looks, not that what he looks at is damaged."""
 
 
 class Snapshot:
@@ -133,20 +129,30 @@ class Snapshot:
             if view.belongs:
                 yield from (r for r in view.records() if r.seq >= first_seq)
 
-    def kept_aside(self) -> list[tuple[Path, int]]:
-        """What recovery put aside: cut ends and damaged files, with their sizes."""
-        kept = [n for n in self._files.names(self.directory) if n.endswith((TORN, DAMAGED))]
-        return [(self.directory / name, self._size_bytes(name)) for name in kept]
+    def kept_aside(self) -> list[tuple[Path, int | None]]:
+        """What recovery put aside: cut ends and damaged files, with sizes; None for no file."""
+        kept = [name for name in self._all_names() if name.endswith((TORN, DAMAGED))]
+        sizes_bytes = [self._size_bytes(self.directory / name) for name in kept]
+        still = self._all_names()  # a bear at work removes what is too much
+        return [
+            (self.directory / name, size_bytes)
+            for name, size_bytes in zip(kept, sizes_bytes, strict=True)
+            if name in still
+        ]
 
-    def _size_bytes(self, name: str) -> int:
-        file = self._files.open(self.directory / name)
+    def _all_names(self) -> list[str]:
+        return self._files.names(self.directory)
+
+    def _size_bytes(self, path: Path) -> int | None:
         try:
-            return file.size_bytes()
-        finally:
-            file.close()
+            return size_of(self._files, path)
+        except OSError as error:
+            if error.errno in NOT_OF_THE_FILE:
+                raise
+        return None
 
     def _listed(self) -> list[str]:
-        names = self._files.names(self.directory)
+        names = self._all_names()
         return [
             name
             for name in sorted({name.removesuffix(NEW) for name in names})
@@ -155,17 +161,25 @@ class Snapshot:
 
     def _headers(self) -> Iterator[Header | None]:
         for name in self._names:
-            path = self.directory / name
             try:
-                yield decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
+                yield self._header(name)
             except FileNotFoundError:  # retention took it in the meantime
                 continue
 
+    def _header(self, name: str) -> Header | None:
+        """Read a header; None if it is damaged. Raises `FileNotFoundError`."""
+        path = self.directory / name
+        try:
+            return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or error.errno in NOT_OF_THE_FILE:
+                raise
+        return None
+
     def _gets_its_name(self, name: str) -> bool:
         """Whether a file waits for a name that retention has taken from the one before it."""
-        path = self.directory / (name + NEW)
         try:
-            return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES)) is not None
+            return self._header(name + NEW) is not None
         except FileNotFoundError:  # it has got it
             return True
 
@@ -176,39 +190,30 @@ class Snapshot:
                 return read_whole(self._files, place)
         return read_whole(self._files, path)
 
-    def _look(self, path: Path, assumed: Header) -> _Look:
-        data = self._read(path)
-        header = decode_header(path, data)
-        is_ours = header is None or header[:2] == assumed[:2]
-        segment = Segment.empty(path, header if header is not None and is_ours else assumed)
-        found = survey(data, segment.salt, segment.first_seq)
-        return _Look(header is not None, is_ours, segment, found, len(data))
-
-    def view(self, name: str, before: Segment | None) -> SegmentView:
-        """Read a segment that comes behind another; raises `FileNotFoundError` if it is gone."""
-        path = self.directory / name
-        is_last = name == self._names[-1]
+    def view(self, name: str, before: Segment | None) -> SegmentView | None:
+        """Read a segment that comes behind another; None if it is gone."""
+        path, is_last = self.directory / name, name == self._names[-1]
         assumed = assumed_header(self.origin.epoch, name, before)
+        try:
+            return self._view(path, assumed, before, is_last=is_last)
+        except OSError as error:
+            if error.errno in NOT_OF_THE_FILE:
+                raise
+            if isinstance(error, FileNotFoundError) and name not in self._all_names():
+                return None
+        return SegmentView.unreadable(Segment.empty(path, assumed), is_last=is_last)
+
+    def _view(
+        self, path: Path, assumed: Header, before: Segment | None, *, is_last: bool
+    ) -> SegmentView:
         # A writer at work may show us a later page before an earlier one: what this look proves to
         # be finished, a second one must find. And while we read a segment, retention may replace
         # it, and the writer take its file for the next one, with another header.
-        look = self._look(path, assumed)
-        proven_bytes = _proven_bytes(look.found)
+        look = Look.at(path, self._read(path), assumed)
+        proven_bytes = look.proven_bytes
         if is_last or not look.is_sound:
-            look = self._look(path, assumed)
-        frames = look.found.survivors() if is_last else look.found.frames
-        describe(look.segment, frames)
-        return SegmentView(
-            path=path,
-            header_is_sound=look.header_is_sound,
-            standing=_standing(look, frames, before),
-            segment=look.segment,
-            found=look.found,
-            frames=frames,
-            proven_bytes=proven_bytes if is_last else look.size_bytes,
-            size_bytes=look.size_bytes,
-            is_last=is_last,
-        )
+            look = Look.at(path, self._read(path), assumed)
+        return look.view(before, proven_bytes, is_last=is_last)
 
 
 class _Pass:
@@ -241,10 +246,7 @@ class _Pass:
                 del view
 
     def _read(self, name: str) -> SegmentView | None:
-        try:
-            return self._snapshot.view(name, None if name in self._seen else self._before)
-        except FileNotFoundError:
-            return None
+        return self._snapshot.view(name, None if name in self._seen else self._before)
 
     def _is_to_list_again(self, view: SegmentView | None) -> bool:
         """Whether something is missing before this, and was not yet looked for."""
@@ -276,23 +278,3 @@ class _Pass:
 
     def _reaches(self, view: SegmentView) -> bool:
         return view.belongs and view.segment.last_seq >= self._first_seq
-
-
-def _standing(look: _Look, frames: list[Frame], before: Segment | None) -> Standing:
-    is_behind = before is None or look.segment.first_seq > before.last_seq
-    if look.is_ours and before is not None and before.is_reduced and not is_behind:
-        return Standing.LEFT_OVER
-    belongs = look.is_ours and is_behind and (look.header_is_sound or frames)
-    return Standing.PART if belongs else Standing.FOREIGN
-
-
-def _proven_bytes(found: Survey) -> int:
-    """Where the last commit begins, the only one that may be unfinished."""
-    if not found.frames:
-        return HEADER_BYTES
-    proven_seq = found.frames[-1].proven_seq
-    proven = [frame for frame in found.frames if frame.is_seal or frame.seq <= proven_seq]
-    last_commit = found.frames[len(proven) :]
-    if last_commit and last_commit[0].position == 0:  # also where damage lies right before it
-        return last_commit[0].offset_bytes
-    return proven[-1].end_bytes if proven else HEADER_BYTES

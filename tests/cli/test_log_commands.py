@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,37 @@ async def test_a_damaged_origin_file_is_named_and_so_is_what_is_missing_before_t
         code, _, err = await log(action, directory)
         assert code == 1
         assert "origin at byte 0: " in err
+
+
+NO_FILES: dict[str, Callable[[Path], None]] = {
+    "directory": lambda path: path.mkdir(),
+    "link that leads nowhere": lambda path: path.symlink_to("/nonexistent"),
+}
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+async def test_what_is_no_file_is_named_and_the_rest_is_read(directory: Path, what: str) -> None:
+    name = file_name(UNREADABLE + 100)
+    NO_FILES[what](directory / name)
+    told = f"{name} at byte 0: this cannot be read; expected is a regular file of at most 128 MiB"
+    code, out, err = await log("verify", directory)
+    assert (code, err) == (1, "")
+    assert f"damaged   {told}\n" in out
+    assert f"events    {UNREADABLE}, the last is {UNREADABLE}\n" in out
+    for action in ("dump", "stats"):
+        code, out, err = await log(action, directory)
+        assert (code, err) == (1, f"teddy-edge: {told}\n")
+        assert out
+
+
+async def test_a_link_that_leads_nowhere_among_what_was_put_aside_is_named(
+    directory: Path,
+) -> None:
+    (directory / "1.torn").symlink_to("/nonexistent")
+    for action in ("verify", "dump", "stats"):
+        code, out, err = await log(action, directory)
+        assert code == 1
+        assert "1.torn at byte 0: this cannot be read" in out + err
 
 
 async def test_a_torn_tail_is_no_damage_and_told_apart(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from pathlib import Path
 from uuid import UUID
 from zlib import crc32
@@ -368,29 +369,19 @@ async def test_what_recovery_put_aside_is_listed() -> None:
     assert verification.kept_aside == [(log.report.torn_file, 4)]
 
 
-class EarlyReader(SimulatedFiles):
-    """The first read of a file shows a record as it was before it was written."""
+def show_early(files: SimulatedFiles, path: Path, offset_bytes: int, size_bytes: int) -> None:
+    """Let the first look at a segment show a part of it as it was before it was written."""
+    whole = files.content(path)
+    early = whole[:offset_bytes] + bytes(size_bytes) + whole[offset_bytes + size_bytes :]
+    reads = 0
 
-    def __init__(self, files: SimulatedFiles, path: Path, offset_bytes: int, size_bytes: int):
-        super().__init__()
-        self._under = files
-        self._path = path
-        self._hidden = (offset_bytes, size_bytes)
-        self._seen = 0
+    def fault(operation: str, its_path: Path) -> None:
+        nonlocal reads
+        if (operation, its_path) == ("read", path):
+            reads += 1
+            files.damage(path, early if reads == 2 else whole)  # the first read is of the header
 
-    def names(self, directory: Path) -> list[str]:
-        return self._under.names(directory)
-
-    def open(self, path: Path, *, writable: bool = False) -> File:
-        self._seen += path == self._path
-        if path != self._path or self._seen != 2:  # the first look reads the header only
-            return self._under.open(path, writable=writable)
-        early = self._under.copy()
-        content = bytearray(early.content(path))
-        offset, size = self._hidden
-        content[offset : offset + size] = bytes(size)
-        early.damage(path, bytes(content))
-        return early.open(path)
+    files.fault = fault
 
 
 async def test_a_page_that_was_read_before_it_was_written_is_no_damage() -> None:
@@ -399,8 +390,8 @@ async def test_a_page_that_was_read_before_it_was_written_is_no_damage() -> None
     last = layouts(files)[-1]
     for frame in last.frames:
         size_bytes = frame.end_bytes - frame.offset_bytes
-        early = EarlyReader(files, last.path, frame.offset_bytes, size_bytes)
-        verification = verify(DIRECTORY, early)
+        show_early(files, last.path, frame.offset_bytes, size_bytes)
+        verification = verify(DIRECTORY, files)
         assert verification.is_whole
         assert verification.last_seq == LAST
 
@@ -559,3 +550,49 @@ async def test_a_log_that_retention_works_on_is_always_whole(tmp_path: Path) -> 
         looks += 1
     assert looks > 10
     await log.close()
+
+
+async def test_what_is_no_file_is_damage_and_hides_nothing_of_the_rest() -> None:
+    files, segments = await closed_log()
+    torn = DIRECTORY / "1.torn"
+    files.damage(torn, b"torn")
+    refused: set[Path] = set()
+    error = errno.EINVAL
+
+    def refuse(operation: str, path: Path) -> OSError | None:
+        return OSError(error, "is refused") if operation == "open" and path in refused else None
+
+    files.fault = refuse
+    for segment in segments:
+        refused = {segment.path}
+        verification = verify(DIRECTORY, files)
+        unreadable = Defect(Kind.UNREADABLE, segment.path, 0, 0, None)
+        lost = Gap(segment.seqs[0], segment.seqs[-1])
+        missing = Defect(Kind.MISSING, segment.path, 0, 0, lost)
+        is_last = segment is segments[-1]
+        assert verification.defects == ([unreadable] if is_last else [unreadable, missing])
+        assert verification.record_count == LAST - len(segment.seqs)
+        assert verification.kept_aside == [(torn, 4)]
+    refused = {torn}
+    verification = verify(DIRECTORY, files)
+    assert verification.defects == [Defect(Kind.UNREADABLE, torn, 0, 0, None)]
+    assert verification.kept_aside == []
+    for path in (torn, segments[0].path):
+        refused, error = {path}, errno.EACCES
+        with pytest.raises(OSError, match="refused"):
+            verify(DIRECTORY, files)
+
+
+async def test_what_a_bear_at_work_no_longer_keeps_aside_is_no_damage() -> None:
+    files, _ = await closed_log()
+    torn = DIRECTORY / "1.torn"
+    files.damage(torn, b"torn")
+
+    def remove_first(operation: str, path: Path) -> None:
+        if (operation, path) == ("open", torn):
+            files.remove(torn)
+
+    files.fault = remove_first
+    verification = verify(DIRECTORY, files)
+    assert verification.is_whole
+    assert verification.kept_aside == []

@@ -297,8 +297,9 @@ async def test_a_segment_that_gets_its_name_meanwhile_is_read_under_it() -> None
 
     def hide_twice(operation: str, path: Path) -> OSError | None:
         nonlocal looks
-        looks += path == segments[0].path
-        is_hidden = path == segments[0].path and looks == 2  # the first look reads the header only
+        is_look = (operation, path) == ("open", segments[0].path)
+        looks += is_look
+        is_hidden = is_look and looks == 2  # the first look reads the header only
         return FileNotFoundError() if is_hidden else None
 
     files.fault = hide_twice

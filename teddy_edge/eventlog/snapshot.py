@@ -21,20 +21,18 @@ from teddy_edge.eventlog.files import (
     NEW,
     Files,
     SystemFiles,
-    read_bytes,
     read_whole,
     size_of,
 )
 from teddy_edge.eventlog.origin import origin_of, read_origin
 from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.segment import (
-    HEADER_BYTES,
     Header,
     Segment,
     StoredRecord,
     assumed_header,
-    decode_header,
     first_seq_of,
+    read_header,
 )
 from teddy_edge.eventlog.segment_view import Look, SegmentView, Standing
 
@@ -96,13 +94,13 @@ class Snapshot:
             self._names = self._listed()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LogNotFound(directory) from error
-        headers = list(self._headers())
+        headers = [read_header(self._files, directory / name) for name in self._names]
         origin = read_origin(self._files, directory)
         self.origin_is_sound = origin is not None
         origin = origin or origin_of(headers)
         if origin is None or not self._names:
             raise LogNotFound(directory)
-        self.origin = origin if self.origin_is_sound else origin._replace(first_seq=1)
+        self.origin = origin
 
     def names(self, first_seq: int = 1) -> list[str]:
         """The segments that must be read for the records from a number on."""
@@ -159,29 +157,10 @@ class Snapshot:
             if first_seq_of(name) is not None and (name in names or self._gets_its_name(name))
         ]
 
-    def _headers(self) -> Iterator[Header | None]:
-        for name in self._names:
-            try:
-                yield self._header(name)
-            except FileNotFoundError:  # retention took it in the meantime
-                continue
-
-    def _header(self, name: str) -> Header | None:
-        """Read a header; None if it is damaged. Raises `FileNotFoundError`."""
-        path = self.directory / name
-        try:
-            return decode_header(path, read_bytes(self._files, path, 0, HEADER_BYTES))
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) or error.errno in NOT_OF_THE_FILE:
-                raise
-        return None
-
     def _gets_its_name(self, name: str) -> bool:
         """Whether a file waits for a name that retention has taken from the one before it."""
-        try:
-            return self._header(name + NEW) is not None
-        except FileNotFoundError:  # it has got it
-            return True
+        places = (self.directory / (name + NEW), self.directory / name)  # it may just have got it
+        return any(read_header(self._files, place) is not None for place in places)
 
     def _read(self, path: Path) -> bytes:
         """Read a segment, also while retention puts another file in its place."""

@@ -144,9 +144,17 @@ async def test_a_damaged_origin_file_is_named_and_so_is_what_is_missing_before_t
         assert "origin at byte 0: " in err
 
 
+def make_huge(path: Path) -> None:
+    """More than any memory holds, and nothing of it on the card."""
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
 NO_FILES: dict[str, Callable[[Path], None]] = {
     "directory": lambda path: path.mkdir(),
+    "FIFO": os.mkfifo,
     "link that leads nowhere": lambda path: path.symlink_to("/nonexistent"),
+    "larger than any memory": make_huge,
 }
 
 

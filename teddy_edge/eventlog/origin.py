@@ -53,3 +53,11 @@ def origin_of(headers: Iterable[Header | None]) -> Origin | None:
     """Tell the origin from the segments: the commonest epoch; and every log begins at 1."""
     epochs = Counter(header.epoch for header in headers if header is not None)
     return Origin(epochs.most_common(1)[0][0], 1) if epochs else None
+
+
+def origin_among(found: Origin | None, headers: Iterable[Header | None]) -> Origin | None:
+    """Choose what to believe: the file, unless there are segments and all say another."""
+    known = [header for header in headers if header is not None]
+    if found is not None and found.epoch in {header.epoch for header in known}:
+        return found
+    return origin_of(known) or found

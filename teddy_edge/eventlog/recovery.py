@@ -34,7 +34,7 @@ from teddy_edge.eventlog.frame import (
     SEAL_BYTES,
     SEQ_JUMP_MAX,
 )
-from teddy_edge.eventlog.origin import ORIGIN_NAME, Origin, origin_of, read_origin, write_origin
+from teddy_edge.eventlog.origin import ORIGIN_NAME, Origin, origin_among, read_origin, write_origin
 from teddy_edge.eventlog.quarantine import Quarantine
 from teddy_edge.eventlog.report import RecoveryReport
 from teddy_edge.eventlog.reserve import RESERVE_NAME, free_up
@@ -85,7 +85,7 @@ class Recovery:
         finish_renames(self._directory, self._files, self._set_aside)
         self._clear_way()
         headers = self._headers(headers)
-        origin = self._origin([header for header in headers.values() if header is not None])
+        origin = self._origin(list(headers.values()))
         segments = [] if origin is None else self._segments(origin.epoch, headers)
         if origin is None or not segments:
             origin, segments = self._new_log()
@@ -117,15 +117,13 @@ class Recovery:
             return False
         return before is not None and before.is_reduced and assumed.first_seq <= before.last_seq
 
-    def _origin(self, headers: Sequence[Header]) -> Origin | None:
-        """Read the origin file, or make it again from what the segments say, if all say another."""
-        origin = read_origin(self._files, self._directory)
-        if origin is not None and (not headers or origin.epoch in {h.epoch for h in headers}):
-            return origin
-        restored = origin_of(headers)
-        if restored is not None:
-            write_origin(self._files, self._directory, restored)
-        return restored or origin
+    def _origin(self, headers: Sequence[Header | None]) -> Origin | None:
+        """Read the origin file; make it again where the segments say another."""
+        found = read_origin(self._files, self._directory)
+        origin = origin_among(found, headers)
+        if origin is not None and origin != found:
+            write_origin(self._files, self._directory, origin)
+        return origin
 
     def _segments(self, epoch: UUID, headers: dict[str, Header | None]) -> list[Segment]:
         """Take what belongs to the log, the last one as its end; empty if nothing survives."""

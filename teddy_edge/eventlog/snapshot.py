@@ -24,7 +24,7 @@ from teddy_edge.eventlog.files import (
     read_whole,
     size_of,
 )
-from teddy_edge.eventlog.origin import origin_of, read_origin
+from teddy_edge.eventlog.origin import origin_among, read_origin
 from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.segment import (
     Header,
@@ -95,9 +95,9 @@ class Snapshot:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise LogNotFound(directory) from error
         headers = [read_header(self._files, directory / name) for name in self._names]
-        origin = read_origin(self._files, directory)
-        self.origin_is_sound = origin is not None
-        origin = origin or origin_of(headers)
+        found = read_origin(self._files, directory)
+        origin = origin_among(found, headers)
+        self.origin_is_sound = origin == found
         if origin is None or not self._names:
             raise LogNotFound(directory)
         self.origin = origin

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from teddy_edge.errors import LogClosed
-from teddy_edge.eventlog.files import NEW, NO_ROOM, Files, read_whole, write_unfinished
+from teddy_edge.eventlog.files import DAMAGED, NEW, NO_ROOM, Files, read_whole, write_unfinished
 from teddy_edge.eventlog.frame import Frame
 from teddy_edge.eventlog.losses import LostRange
 from teddy_edge.eventlog.quarantine import Quarantine
@@ -78,8 +78,9 @@ class Retention:
     def shortage_bytes(self) -> int:
         """How much must go so that one more segment fits the budget, and the card."""
         over_bytes = self.finished_bytes() - self._settings.budget_bytes
+        free_bytes = self._reserve.spares.size_bytes  # else missed if given up between
         with poisoning("statvfs", self._directory):
-            free_bytes = self._files.free_bytes(self._directory) + self._reserve.spares.size_bytes
+            free_bytes += self._files.free_bytes(self._directory)
         lacking_bytes = self._reserve.wanted_bytes - free_bytes
         return max(max(over_bytes, lacking_bytes) + self._settings.segment_bytes_max, 0)
 
@@ -218,20 +219,20 @@ class Retention:
         if unfinished is None:
             return False
         may_keep = self._may_keep_a_file(len(content))
+        aside = self._place_for(old[0], surveys[0]) if may_keep else None
         self._files.sync_directory(self._directory)  # one of both files must have a name
         with self._guard:  # a reader must see the new name and the new index together
-            if may_keep:
-                self._keep_file(old[0], surveys[0])
+            if aside is not None:
+                self._files.rename(old[0].path, aside)
             self._files.rename(unfinished, fresh.path)
             at = next(i for i, segment in enumerate(self._segments) if segment is old[0])
             self._segments[at : at + len(old)] = [fresh]
             lost_now = sum(segment.record_count for segment in old) - fresh.record_count
             self._report.replace_gaps(fresh.first_seq, fresh.last_seq, gaps, lost_now)
         self._files.sync_directory(self._directory)
+        self._keep(aside)
         for segment, found in zip(old[1:], surveys[1:], strict=True):
-            if not (may_keep and self._keep_file(segment, found)):
-                self._files.remove(segment.path)
-            self._files.sync_directory(self._directory)
+            self._retire(segment, self._place_for(segment, found) if may_keep else None)
         return True
 
     def _may_keep_a_file(self, beside_bytes: int) -> bool:
@@ -239,16 +240,33 @@ class Retention:
         taken_bytes = self.finished_bytes() + self._reserve.spares.size_bytes + beside_bytes
         return taken_bytes <= self._settings.budget_bytes and self._reserve.has_room_beside
 
-    def _keep_file(self, segment: Segment, found: Survey) -> bool:
-        """Take a file out of use: for the next segment, or to be looked at if it was damaged.
+    def _place_for(self, segment: Segment, found: Survey) -> Path | None:
+        """Say what name a file that goes out of use gets; None if there is no use for it.
 
-        False, and the file is where it was, if there is no use for it.
+        It is kept for the next segment, or to be looked at if it was damaged.
         """
         if found.is_sound:
-            return self._reserve.spares.keep(segment.path, segment.last_seq)
-        self._report.quarantined.append(self._quarantine.set_aside(segment.path))
-        self._quarantine.bound()
-        return True
+            return self._reserve.spares.claim(segment.path, segment.last_seq)
+        return segment.path.with_name(segment.path.name + DAMAGED)
+
+    def _retire(self, segment: Segment, aside: Path | None) -> None:
+        """Take away a file that no reader is led to any more."""
+        if aside is None:
+            self._files.remove(segment.path)
+        else:
+            self._files.rename(segment.path, aside)
+        self._files.sync_directory(self._directory)
+        self._keep(aside)
+
+    def _keep(self, aside: Path | None) -> None:
+        """Take up a file that was renamed as `_place_for` said, once no reader is led to it."""
+        if aside is None:
+            return
+        if aside.name.endswith(DAMAGED):
+            self._report.quarantined.append(aside)
+            self._quarantine.bound()
+        else:
+            self._reserve.spares.keep(aside)
 
     def _write(self, path: Path, content: bytes) -> Path | None:
         """Write what shall take the name; None, and nothing left behind, if there is no room."""

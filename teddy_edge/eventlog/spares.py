@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +38,10 @@ def last_seq_of(name: str) -> int | None:
 
 
 class Spares:
-    """The spares of one log. Any thread may call; each call but a property blocks."""
+    """The spares of one log. Any thread may call; each call but a property blocks.
+
+    Nobody waits for another's card: the lock is held only to say which files are whose.
+    """
 
     def __init__(
         self, directory: Path, files: Files, settings: LogSettings, last_seq: int
@@ -48,6 +52,8 @@ class Spares:
         self.segment_bytes_max = settings.segment_bytes_max
         self._count_max = settings.spare_segments_max
         self._sizes_bytes: dict[str, int] = {}
+        self._in_hand: set[str] = set()
+        """Those whose file is being made a spare, a segment or room: no other may touch it."""
         self._one_at_a_time = threading.Lock()
         for name in files.names(directory):
             number = last_seq_of(name)
@@ -68,46 +74,66 @@ class Spares:
         with self._one_at_a_time:
             return sum(self._sizes_bytes.values())
 
-    def keep(self, path: Path, last_seq: int) -> bool:
-        """Make a spare of a segment's file, in which nothing after `last_seq` was ever written.
+    def claim(self, path: Path, last_seq: int) -> Path | None:
+        """Say under which name a segment's file is kept, in which nothing later was ever written.
+
+        The caller renames the file, then calls `keep`. None if there are enough, if a spare has
+        the name, or if the file is not about as large as a segment.
+        """
+        size_bytes = size_of(self._files, path)
+        name = spare_name(last_seq)
+        with self._one_at_a_time:
+            if name in self._sizes_bytes or not self._fits(size_bytes):
+                return None
+            self._sizes_bytes[name] = size_bytes
+            self._in_hand.add(name)
+        return self._directory / name
+
+    def keep(self, spare: Path) -> None:
+        """Let `begin` have a file that was renamed as `claim` said.
 
         Durable once the directory is synced, which `begin` does before it writes into the file:
-        until then a power cut may bring back the old name. False, and the file is untouched, if
-        there are enough or if it is not about as large as a segment.
+        until then a power cut may bring back the old name.
         """
         with self._one_at_a_time:
-            size_bytes = size_of(self._files, path)
-            if not self._fits(size_bytes):
-                return False
-            name = spare_name(last_seq)
-            self._files.rename(path, self._directory / name)
-            self._sizes_bytes[name] = size_bytes
-            return True
+            self._in_hand.remove(spare.name)
 
     def begin(self, header: Header) -> Segment | None:
         """Make a segment without records of the oldest spare; durable on return. None without."""
-        with self._one_at_a_time:
-            if not self._sizes_bytes:
-                return None
-            name = min(self._sizes_bytes)
-            del self._sizes_bytes[name]
-            self._files.sync_directory(self._directory)  # else its old name may come back
-            file = self._files.open(self._directory / name, writable=True)
-            try:
-                file.write(0, encode_header(header))
-                file.sync()
-            finally:
-                file.close()
-            path = self._directory / file_name(header.first_seq)
-            self._files.rename(self._directory / name, path)
-            self._files.sync_directory(self._directory)
-            return Segment.empty(path, header)
+        names = self._take(1)
+        if not names:
+            return None
+        spare, path = self._directory / names[0], self._directory / file_name(header.first_seq)
+        self._files.sync_directory(self._directory)  # else its old name may come back
+        file = self._files.open(spare, writable=True)
+        try:
+            file.write(0, encode_header(header))
+            file.sync()
+        finally:
+            file.close()
+        self._files.rename(spare, path)
+        self._files.sync_directory(self._directory)
+        self._forget(names)
+        return Segment.empty(path, header)
 
     def give_up(self) -> None:
         """Give their room back to the card."""
+        names = self._take(self._count_max)
+        give_up(self._directory, self._files, names)
+        self._forget(names)
+
+    def _take(self, count_max: int) -> list[str]:
+        """Take the oldest in hand: until they are forgotten, their names are not given again."""
         with self._one_at_a_time:
-            give_up_spares(self._directory, self._files)
-            self._sizes_bytes.clear()
+            names = sorted(self._sizes_bytes.keys() - self._in_hand)[:count_max]
+            self._in_hand.update(names)
+        return names
+
+    def _forget(self, names: Iterable[str]) -> None:
+        with self._one_at_a_time:
+            for name in names:
+                del self._sizes_bytes[name]
+                self._in_hand.remove(name)
 
     def _fits(self, size_bytes: int) -> bool:
         is_wanted = len(self._sizes_bytes) < self._count_max

@@ -176,8 +176,8 @@ MUTANTS = [
     Mutant(
         "remove a joined segment before its records are safe in the one before it",
         "retention.py",
-        "        self._files.sync_directory(self._directory)\n        for segment, found in zip(",
-        "        for segment, found in zip(",
+        "lost_now)\n        self._files.sync_directory(self._directory)\n",
+        "lost_now)\n",
         "test_retention.py",
     ),
     Mutant(
@@ -205,12 +205,12 @@ MUTANTS = [
         "show the new name before the new index",
         "retention.py",
         """        with self._guard:  # a reader must see the new name and the new index together
-            if may_keep:
-                self._keep_file(old[0], surveys[0])
+            if aside is not None:
+                self._files.rename(old[0].path, aside)
             self._files.rename(unfinished, fresh.path)
 """,
-        """        if may_keep:
-            self._keep_file(old[0], surveys[0])
+        """        if aside is not None:
+            self._files.rename(old[0].path, aside)
         self._files.rename(unfinished, fresh.path)
         with self._guard:
 """,
@@ -231,10 +231,24 @@ MUTANTS = [
         "test_spares.py: old_name_is_gone",
     ),
     Mutant(
+        "give a spare's name to another file while its own becomes a segment",
+        "spares.py",
+        "name in self._sizes_bytes or ",
+        "",
+        "test_spares.py: nobody",
+    ),
+    Mutant(
+        "give a file to the writer while readers are led to it",
+        "retention.py",
+        "self._files.rename(old[0].path, aside)\n",
+        "self._files.rename(old[0].path, aside)\n                self._keep(aside)\n",
+        "test_spares.py: led_to_it",
+    ),
+    Mutant(
         "name a recycled segment before its header is durable",
         "spares.py",
-        "                file.sync()\n",
-        "                pass\n",
+        "            file.sync()\n",
+        "            pass\n",
         "test_spares.py: durable_header",
     ),
     Mutant(

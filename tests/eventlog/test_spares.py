@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -11,11 +13,11 @@ from uuid import UUID
 import pytest
 
 from teddy_edge.eventlog import Entry, EventLog, Policy
-from teddy_edge.eventlog.files import File, SystemFiles
+from teddy_edge.eventlog.files import File, Files, SystemFiles
 from teddy_edge.eventlog.frame import SEAL_BYTES
 from teddy_edge.eventlog.inspection import verify
 from teddy_edge.eventlog.reserve import RESERVE_NAME
-from teddy_edge.eventlog.segment import HEADER_BYTES, Header, file_name, first_seq_of
+from teddy_edge.eventlog.segment import HEADER_BYTES, Header, encode_header, file_name, first_seq_of
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.snapshot import Snapshot, Statistics
@@ -191,6 +193,15 @@ async def test_a_new_segment_in_an_old_file_has_a_durable_header_before_its_name
             assert change.inode in synced
 
 
+def keep(files: Files, spares: Spares, path: Path, last_seq: int) -> bool:
+    """Make a spare of a file, as retention does; False if it is not wanted."""
+    spare = spares.claim(path, last_seq)
+    if spare is not None:
+        files.rename(path, spare)
+        spares.keep(spare)
+    return spare is not None
+
+
 def test_a_file_is_written_again_only_when_its_old_name_is_gone_from_the_device() -> None:
     """The writer may want it before retention has synced the directory."""
     files, path = SimulatedFiles(), DIRECTORY / file_name(1)
@@ -201,7 +212,7 @@ def test_a_file_is_written_again_only_when_its_old_name_is_gone_from_the_device(
     file.sync()
     files.sync_directory(DIRECTORY)
     spares, begin = Spares(DIRECTORY, files, TINY, 0), len(files.journal)
-    assert spares.keep(path, 5)
+    assert keep(files, spares, path, 5)
     assert spares.begin(Header(UUID(int=1), 6, bytes(16)))
     for at in range(begin, len(files.journal) + 1):
         for kept in (0.0, 0.5, 1.0):
@@ -273,18 +284,24 @@ async def test_a_spare_of_another_size_is_removed() -> None:
     assert not spares(files)
 
 
+def spoil_a_record(files: SimulatedFiles, segment: Layout) -> bytes:
+    """Flip a bit of its second record; gives what the file then holds."""
+    spoilt = bytearray(segment.data)
+    spoilt[segment.records[1].offset_bytes + 30] ^= 1
+    files.damage(segment.path, bytes(spoilt))
+    return bytes(spoilt)
+
+
 async def test_a_damaged_file_is_not_used_again_but_kept_aside() -> None:
     files = SimulatedFiles()
     await (await write_history(files)).close()
     segment = layouts(files)[0]
-    spoilt = bytearray(segment.data)
-    spoilt[segment.records[1].offset_bytes + 30] ^= 1
-    files.damage(segment.path, bytes(spoilt))
+    spoilt = spoil_a_record(files, segment)
     log = EventLog.open(DIRECTORY, TINY, files)
     assert log.retention.reduce(log.last_seq)
     aside = segment.path.with_name(segment.path.name + ".damaged")
     assert log.report.quarantined == [aside]
-    assert files.content(aside) == bytes(spoilt)
+    assert files.content(aside) == spoilt
     assert not spares(files)
     await log.close()
 
@@ -338,6 +355,28 @@ async def test_on_a_card_that_gets_full_the_spares_go_before_anything_is_dropped
     assert not spares(files)
     assert log.retention.shortage_bytes() == 1
     assert RESERVE_NAME in files.names(DIRECTORY)
+    await log.close()
+
+
+async def test_spares_that_are_given_up_while_room_is_measured_are_no_reason_to_drop() -> None:
+    class Card(SimulatedFiles):
+        def free_bytes(self, directory: Path) -> int:
+            free_bytes = super().free_bytes(directory)
+            if directory in given_up:
+                given_up.remove(directory)
+                in_another_thread(log._reserve.spares.give_up)
+            return free_bytes
+
+    given_up: list[Path] = []
+    files = Card()
+    log = await log_with_spares(files)
+    spare_bytes = sum(len(files.content(DIRECTORY / name)) for name in spares(files))
+    wanted_bytes = ROOM.reserve_bytes + ROOM.segment_bytes_max
+    files.capacity_bytes = used_bytes(files) + wanted_bytes - spare_bytes
+    given_up.append(DIRECTORY)
+    assert log.retention.shortage_bytes() == 0
+    assert not given_up
+    assert not spares(files)
     await log.close()
 
 
@@ -504,6 +543,191 @@ def test_a_file_is_kept_from_half_a_full_segment_to_a_full_one(tmp_path: Path) -
     ]:  # fmt: skip
         path = tmp_path / "a"
         path.write_bytes(bytes(size_bytes))
-        assert Spares(tmp_path, files, TINY, 0).keep(path, 7) is is_kept
+        assert keep(files, Spares(tmp_path, files, TINY, 0), path, 7) is is_kept
         assert give_up_spares(tmp_path, files) is is_kept
         assert spare_name(7) not in files.names(tmp_path)
+
+
+def in_another_thread(action: Callable[[], object]) -> None:
+    """Do something now; fails where it would have to wait for the one who calls this."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it waits"
+
+
+def once(operation: str, action: Callable[[], object]) -> Callable[[str, Path], None]:
+    """Make a fault that does something else in the middle of an operation, the first time."""
+    left = [operation]
+
+    def meddle(called: str, _: Path) -> None:
+        if called in left:
+            left.remove(called)
+            in_another_thread(action)
+
+    return meddle
+
+
+FULL = bytes(TINY.segment_bytes_max)
+
+
+def spares_and_two_files() -> tuple[SimulatedFiles, Spares, list[Path]]:
+    """Of two files of segments the first is a spare; all numbers in them are up to 5."""
+    files, paths = SimulatedFiles(), [DIRECTORY / "first", DIRECTORY / "second"]
+    for path in paths:
+        files.damage(path, FULL)
+    spares = Spares(DIRECTORY, files, TINY, 0)
+    assert keep(files, spares, paths[0], 5)
+    return files, spares, paths
+
+
+@pytest.mark.parametrize("operation", ["sync_directory", "open", "write", "sync", "rename"])
+def test_a_spare_that_becomes_a_segment_is_in_nobody_elses_way_and_nobody_in_its(
+    operation: str,
+) -> None:
+    files, spares, (_, second) = spares_and_two_files()
+    claimed: list[Path | None] = []
+
+    def meddle() -> None:
+        spares.give_up()
+        claimed.append(spares.claim(second, 5))
+        assert spares.begin(Header(UUID(int=1), 16, bytes(16))) is None
+
+    files.fault = once(operation, meddle)
+    header = Header(UUID(int=1), 6, bytes(16))
+    segment = spares.begin(header)
+    assert segment is not None
+    assert claimed == [None], "the other file would have got the segment's name"
+    begun = files.content(segment.path)
+    assert begun == encode_header(header) + FULL[HEADER_BYTES:]
+    assert spares.size_bytes == 0
+    assert keep(files, spares, second, 5)
+
+
+@pytest.mark.parametrize("operation", ["remove", "sync_directory"])
+def test_a_spare_that_is_given_up_is_in_nobody_elses_way_and_nobody_in_its(operation: str) -> None:
+    files, spares, (_, second) = spares_and_two_files()
+    taken: list[object] = []
+    sizes_bytes: list[int] = []
+
+    def meddle() -> None:
+        sizes_bytes.append(spares.size_bytes)
+        taken.append(spares.begin(Header(UUID(int=1), 6, bytes(16))))
+        taken.append(spares.claim(second, 5))
+
+    files.fault = once(operation, meddle)
+    spares.give_up()
+    assert taken == [None, None]
+    assert sizes_bytes == [len(FULL)], "its room is not free before it is gone"
+    assert spares.size_bytes == 0
+    assert keep(files, spares, second, 5)
+
+
+def test_a_file_that_is_claimed_is_no_spare_yet_but_counts_as_one() -> None:
+    files, spares, (_, second) = spares_and_two_files()
+    assert spares.begin(Header(UUID(int=1), 6, bytes(16)))
+    spare = spares.claim(second, 5)
+    assert spare is not None
+    assert spares.begin(Header(UUID(int=1), 11, bytes(16))) is None
+    files.rename(second, spare)
+    spares.give_up()
+    assert files.content(spare) == FULL
+    for number in (6, 7):
+        files.damage(second, FULL)
+        assert keep(files, spares, second, number) is (number == 6)
+
+
+async def test_reading_the_last_number_does_not_wait_for_a_spares_directory_sync() -> None:
+    files = SimulatedFiles()
+    log = await write_history(files, (1,) * 20)
+    assert log.retention.reduce(log.last_seq)
+    (oldest,) = spares(files)
+    reached, opened = threading.Event(), threading.Event()
+    waits: list[bool] = []
+
+    def gate(operation: str, _: Path) -> None:
+        if operation == "sync_directory" and threading.current_thread().name == "teddy-edge-log":
+            reached.set()
+            waits.append(opened.wait(10))
+
+    files.fault = gate
+    appends = [log.append([Entry(ACTIVITY, body_of(20))]) for _ in range(10)]
+    assert await asyncio.to_thread(reached.wait, 10)
+    assert await asyncio.to_thread(log.retention.reduce, log.last_seq)
+    assert 20 <= log.last_seq < 30
+    opened.set()
+    assert await appends[-1] == 30
+    assert waits
+    assert all(waits), "the number was to be had only when the spare was done"
+    assert oldest not in spares(files)
+    assert spares(files)
+    await log.close()
+
+
+@pytest.mark.parametrize("number", range(6))
+async def test_a_power_cut_while_one_file_becomes_a_segment_and_another_a_spare_loses_nothing(
+    number: int,
+) -> None:
+    """Retention replaces a segment between any two steps of the writer's beginning another."""
+    files = SimulatedFiles()
+    log = await write_history(files, (1,) * 20)
+    assert log.retention.reduce(log.last_seq)
+    (oldest,) = spares(files)
+    steps: list[str] = []
+
+    def meet(operation: str, path: Path) -> None:
+        is_writer = threading.current_thread().name == "teddy-edge-log"
+        if is_writer and (path.name == oldest or operation in {"rename", "sync_directory"}):
+            steps.append(operation)
+            if len(steps) == number + 1:
+                in_another_thread(lambda: log.retention.reduce(log.last_seq))
+
+    files.fault = meet
+    begin = len(files.journal)
+    while oldest in spares(files):
+        await append(log, 1)
+    end = len(files.journal)
+    assert steps == ["sync_directory", "open", "write", "sync", "rename", "sync_directory"]
+    assert spares(files)
+    await log.close()
+    for at in range(begin, end + 1):
+        for kept in (0.0, 0.5, 1.0):
+            found = await examine(files.after_crash(at, Loss(kept=kept), Random(at)))
+            assert found.seqs == list(range(1, found.last_seq + 1))
+            assert found.last_seq >= 20
+            assert found.missing_count == 0
+
+
+async def test_while_a_segment_is_written_again_readers_wait_for_names_only() -> None:
+    settings = TINY.model_copy(update={"quarantine_bytes_max": 0})
+    files = SimulatedFiles()
+    await (await write_history(files)).close()
+    spoil_a_record(files, layouts(files)[1])
+    log = EventLog.open(DIRECTORY, settings, files)
+    asked: list[tuple[str, int]] = []
+
+    def ask(operation: str, _: Path) -> None:
+        if operation != "rename":
+            in_another_thread(lambda: asked.append((operation, log.last_seq)))
+
+    files.fault = ask
+    assert log.retention.reduce(log.last_seq)
+    assert log.retention.reduce(log.last_seq)
+    assert {operation for operation, _ in asked} >= {"sync", "sync_directory", "remove"}
+    assert len(log.report.quarantined) == 1
+    await log.close()
+
+
+async def test_a_file_becomes_a_spare_when_no_reader_is_led_to_it_any_more() -> None:
+    files = SimulatedFiles()
+    log = await write_history(files, (1,) * 20)
+    first = layouts(files)[0]
+
+    def give_up_meanwhile(operation: str, path: Path) -> None:
+        if operation == "rename" and path == first.path:
+            log._reserve.spares.give_up()
+
+    files.fault = give_up_meanwhile
+    assert log.retention.reduce(log.last_seq)
+    assert spares(files) == [spare_name(first.seqs[-1])]
+    await log.close()

@@ -14,7 +14,7 @@
     │   ├── LogPoisoned           a write or fsync failed; nothing more is acknowledged
     │   ├── LogClosed             the log was closed; nothing can be appended
     │   ├── LogOverloaded         no room in the queue before the deadline
-    │   │   └── LogFull           no room on the card but for what is essential
+    │   │   └── LogFull           no room on the card, or in the budget, but for what is essential
     │   └── RecordTooLarge        a record over the limit
     ├── ReadModelError            rows on the card that are not ours, or are damaged
     ├── LinkError                 the MQTT connection
@@ -200,17 +200,22 @@ class LogOverloaded(LogError):
 
 
 class LogFull(LogOverloaded):
-    """The card has only its reserve left, and what was to be appended is not essential.
+    """Only what is essential is taken: the card is full, or the log is over its `budget_bytes`.
 
-    It may be sent again: retention, or whoever filled the card, may make room.
+    These are None for the card. Send it again: retention, or who filled the card, may make room.
     """
 
-    def __init__(self, directory: Path, reserve_bytes: int) -> None:
+    def __init__(
+        self, directory: Path, reserve_bytes: int, budget_bytes: int | None = None
+    ) -> None:  # fmt: skip
         super().__init__(0, 0)
         self.directory = directory
         self.reserve_bytes = reserve_bytes
+        self.budget_bytes = budget_bytes
         kept = f"the {reserve_bytes} bytes that are kept for what is essential"
-        self.args = (f"the card under {directory} is full but for {kept}",)
+        of_card = f"the card under {directory} is full but for {kept}"
+        of_budget = f"the log in {directory} is over its budget of {budget_bytes} bytes"
+        self.args = (of_card if budget_bytes is None else of_budget,)
 
 
 class RecordTooLarge(LogError):

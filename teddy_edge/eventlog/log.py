@@ -154,17 +154,18 @@ class EventLog:
 
         Call it from the loop's thread, after `wait_for_room`. After a crash all entries of one call
         are there, or none. Raises, before anything is queued, `RecordTooLarge`, `LogOverloaded` if
-        the queue is full, `LogFull` if the card is and no entry is essential, `LogPoisoned` if the
-        log has failed, `LogClosed` after `close`.
+        the queue is full, `LogFull` if the card or the budget is and no entry is essential,
+        `LogPoisoned` if the log has failed, `LogClosed` after `close`.
         """
         assert self._loop is not None, "start the log before appending"
         self._raise_failure()
         size_bytes = self._checked_size(entries)
         if not self._has_room():
             raise LogOverloaded(self._queued_records, 0)
-        is_full = self._reserve.is_spent or self._is_over_budget
+        budget_bytes = None if self._reserve.is_spent else self._settings.budget_bytes
+        is_full = budget_bytes is None or self._is_over_budget
         if is_full and self._essential.isdisjoint(e.data_class for e in entries):
-            raise LogFull(self._directory, self._settings.reserve_bytes)
+            raise LogFull(self._directory, self._settings.reserve_bytes, budget_bytes)
         append = Append(self._next_seq, tuple(entries), size_bytes)
         future: asyncio.Future[int] = self._loop.create_future()
         self._unsettled.append(future)  # from here on nothing may fail: one future, one append

@@ -50,12 +50,36 @@ async def test_a_full_card_still_records_what_is_essential() -> None:
         assert await log.append(entries) == last_seq + 2 * number
     with pytest.raises(LogFull) as caught:
         log.append([Entry(COMMAND, b"")])
-    assert (caught.value.directory, caught.value.reserve_bytes) == (DIRECTORY, 20_000)
+    refused = caught.value
+    assert (refused.directory, refused.reserve_bytes) == (DIRECTORY, 20_000)
+    assert refused.budget_bytes is None
+    assert str(refused) == (
+        "the card under /log is full but for the 20000 bytes that are kept for what is essential"
+    )
     await log.close()
     again = open_log(files)
     with pytest.raises(LogFull):
         again.append([Entry(ACTIVITY, b"")])
     assert await again.append([Entry(SAFETY, b"still")]) == last_seq + 101
+    await again.close()
+
+
+async def test_a_card_that_is_full_is_named_also_where_the_log_is_over_its_budget() -> None:
+    files = SimulatedFiles()
+    files.capacity_bytes = 100_000
+    log = open_log(files)
+    await fill(log)
+    await log.close()
+    settings = SETTINGS.model_copy(update={"budget_bytes": 20_000})
+    again = EventLog.open(DIRECTORY, settings, files, essential=[SAFETY])
+    again.start()
+    again.measure_room()
+    with pytest.raises(LogFull, match="the card"):
+        again.append([Entry(ACTIVITY, b"")])
+    files.capacity_bytes = 1 << 30
+    again.measure_room()
+    with pytest.raises(LogFull, match="budget of 20000 bytes"):
+        again.append([Entry(ACTIVITY, b"")])
     await again.close()
 
 

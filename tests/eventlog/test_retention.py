@@ -354,7 +354,8 @@ async def test_over_the_budget_only_protected_records_are_taken() -> None:
     log.start()
     refused = await fill(log)
     last_seq = log.last_seq
-    assert refused.reserve_bytes == 8192
+    assert (refused.reserve_bytes, refused.budget_bytes) == (8192, 20_000)
+    assert str(refused) == "the log in /log is over its budget of 20000 bytes"
     for data_class in (SAFETY, CONSENT):
         assert await log.append([Entry(data_class, b"must be known")]) == log.last_seq
     assert await log.append([Entry(ACTIVITY, b"why"), Entry(SAFETY, b"what")]) == last_seq + 4

@@ -234,7 +234,8 @@ def give_up(directory: Path, files: Files, names: Iterable[str]) -> bool:
     """Remove those of some names that are there; says whether there was one."""
     found = sorted(set(names).intersection(files.names(directory)))
     for name in found:
-        files.remove(directory / name)
+        with contextlib.suppress(FileNotFoundError):  # another thread was faster
+            files.remove(directory / name)
     if found:
         files.sync_directory(directory)
     return bool(found)

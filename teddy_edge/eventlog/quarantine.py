@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -47,10 +48,11 @@ class Quarantine:
         """Remove what is over the limit, the oldest first."""
         left_bytes = self._settings.quarantine_bytes_max
         for name in reversed(kept_aside(self._directory, self._files)):
-            left_bytes -= size_of(self._files, self._directory / name)
-            if left_bytes < 0:
-                self._files.remove(self._directory / name)
-                self._files.sync_directory(self._directory)
+            with contextlib.suppress(FileNotFoundError):  # given up meanwhile, for want of room
+                left_bytes -= size_of(self._files, self._directory / name)
+                if left_bytes < 0:
+                    self._files.remove(self._directory / name)
+                    self._files.sync_directory(self._directory)
 
     def _keep(self, path: Path, data: bytes) -> Path | None:
         """Write a file; None, and nothing left behind, where the card has no room for it."""

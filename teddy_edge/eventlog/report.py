@@ -32,8 +32,9 @@ class RecoveryReport:
     def add(self, segment: Segment, record_count: int, found: Survey, gaps: list[Gap]) -> None:
         """Take up what a scan of a finished segment found, once."""
         damage = [Damage(segment.path, offset, size) for offset, size in found.holes()]
-        self.damage += [item for item in damage if item not in self.damage]
-        self.gaps += [gap for gap in gaps if gap not in self.gaps]
+        known_damage, known_gaps = set(self.damage), set(self.gaps)
+        self.damage += [item for item in damage if item not in known_damage]
+        self.gaps += [gap for gap in gaps if gap not in known_gaps]
         self.missing_count += segment.record_count - record_count
 
     def replace_gaps(self, first_seq: int, last_seq: int, gaps: list[Gap], lost_now: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from teddy_edge.errors import LogFull, LogPoisoned
 from teddy_edge.eventlog import Entry, EventLog, Policy
 from teddy_edge.eventlog.files import SystemFiles
+from teddy_edge.eventlog.quarantine import Quarantine, give_up_kept_aside, kept_aside
 from teddy_edge.eventlog.reserve import RESERVE_NAME, Reserve, free_up
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
 from teddy_edge.eventlog.spares import Spares
@@ -165,3 +166,21 @@ async def test_a_reserve_of_another_size_is_made_anew(found_bytes: int) -> None:
     log = open_log(files)
     assert len(files.content(DIRECTORY / RESERVE_NAME)) == SETTINGS.reserve_bytes
     await log.close()
+
+
+@pytest.mark.parametrize("step", range(20))
+def test_what_is_kept_aside_may_be_given_up_while_its_size_is_looked_at(step: int) -> None:
+    """Retention bounds it in one thread, and the writer needs room in another."""
+    files = SimulatedFiles()
+    for number in range(5):
+        files.damage(DIRECTORY / f"{number:020d}.log.damaged", bytes(1000))
+    left = iter(range(step))
+
+    def meddle(*_: object) -> None:
+        if next(left, None) is None:
+            files.fault = lambda *_: None
+            give_up_kept_aside(DIRECTORY, files)
+
+    files.fault = meddle
+    Quarantine(DIRECTORY, files, SETTINGS.model_copy(update={"quarantine_bytes_max": 0})).bound()
+    assert kept_aside(DIRECTORY, files) == []

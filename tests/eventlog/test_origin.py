@@ -9,6 +9,7 @@ from teddy_edge.eventlog.origin import (
     Origin,
     decode_origin,
     encode_origin,
+    origin_among,
     origin_of,
     read_origin,
     write_origin,
@@ -36,10 +37,20 @@ def test_every_changed_byte_and_every_truncation_is_damage() -> None:
         assert decode_origin(whole[:at]) is None
 
 
-def test_the_commonest_epoch_and_its_lowest_number_are_the_origin() -> None:
+def test_the_commonest_epoch_is_the_origins_and_every_log_begins_at_one() -> None:
     own, other = UUID(int=7), UUID(int=8)
     headers = [
         None, Header(other, 1, b""), Header(own, 9, b""), Header(own, 4, b""), Header(own, 6, b""),
     ]  # fmt: skip
-    assert origin_of(headers) == Origin(own, 4)
+    assert origin_of(headers) == Origin(own, 1)
     assert origin_of([None, None]) is None
+
+
+def test_the_file_is_believed_unless_every_segment_says_another() -> None:
+    own, other = UUID(int=7), UUID(int=8)
+    both = [None, Header(other, 1, b""), Header(other, 5, b""), Header(own, 9, b"")]
+    assert origin_among(ORIGIN, both) == ORIGIN
+    assert origin_among(ORIGIN, both[:3]) == Origin(other, 1)
+    assert origin_among(ORIGIN, [None]) == ORIGIN
+    assert origin_among(None, both) == Origin(other, 1)
+    assert origin_among(None, []) is None

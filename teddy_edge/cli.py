@@ -233,13 +233,13 @@ def _add_client_commands(commands: Any) -> None:
     send = _add(
         commands, "send", cli_actions.send, "send a command and show its result", SEND_EPILOG
     )
-    _add_message(send)
+    _add_message(send, "register_child")
     send.add_argument("--id", metavar="UUID", help="the command's id (default: a new one)")
     send.add_argument("--correlation-id", metavar="ID", help="goes with all that comes of it")
     query = _add(
         commands, "query", cli_actions.query, "ask a question and show the answer", QUERY_EPILOG
     )
-    _add_message(query)
+    _add_message(query, "get_child_profile")
     tail = _add(commands, "tail", cli_actions.tail, "show events as they are recorded", TAIL_EPILOG)
     tail.add_argument(
         "--from", dest="first_seq", type=_seq, metavar="N",
@@ -293,8 +293,8 @@ def _add_config(parser: Parser) -> None:
     )  # fmt: skip
 
 
-def _add_message(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="its name, as in register_child")
+def _add_message(parser: Parser, example: str) -> None:
+    parser.add_argument("name", metavar="NAME", help=f"its name, as in {example}")
     parser.add_argument(
         "data",
         metavar="JSON",

@@ -82,7 +82,8 @@ def replay(arguments: argparse.Namespace) -> int:
             return fail(f"{arguments.database} knows no events of {bear}", EXIT_FAILED)
         asking = ask_for_replay(broker, bear, position.epoch, arguments.from_seq, ASK_WAIT_S)
         asyncio.run(asking)
-        print(f"{bear} was asked to send again from event {arguments.from_seq} on")
+        asked = f"{bear} was asked to send again from event {arguments.from_seq} on"
+        print(f"{asked}, as far as its log goes")
         return EXIT_OK
 
     return _work(arguments, work)

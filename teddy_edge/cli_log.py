@@ -65,13 +65,18 @@ def _look(
         snapshot = Snapshot(directory)
         return look(snapshot, bear or f"log-{snapshot.origin.epoch}", arguments)
     except LogNotFound as error:
-        return fail(str(error), EXIT_NOT_A_LOG)
+        hint = f"; the log of a bear's data is in {directory}/log" if _has_log(directory) else ""
+        return fail(f"{error}{hint}", EXIT_NOT_A_LOG)
     except LogFormatUnsupported as error:
         return fail(str(error), EXIT_FORMAT)
     except BrokenPipeError:
         raise
     except OSError as error:
         return fail(f"{directory} cannot be read: {error.strerror}", EXIT_IO)
+
+
+def _has_log(directory: Path) -> bool:
+    return any((directory / "log").glob("*.log"))
 
 
 def _place(arguments: argparse.Namespace) -> tuple[Path, str | None]:

@@ -80,9 +80,11 @@ class StatePublisher:
 
     async def _publish(self, connection: Connection, key: str) -> None:
         """Publish a row; one that the broker is too small for must not keep the bear offline."""
-        topic = self._topic(key)
+        payload = await self._payload(key)
+        if payload is None:
+            return
         try:
-            await connection.publish(topic, await self._payload(key), retain=True)
+            await connection.publish(self._topic(key), payload, retain=True)
         except PacketTooLarge as error:
             logger.warning("a read model is not published: %s", error.reason, extra={"key": key})
 
@@ -101,11 +103,16 @@ class StatePublisher:
         key = topic.removeprefix(self._topics.states.removesuffix("#"))
         return BEAR_KEY if key == f"bear/{self._topics.bear}" else key
 
-    async def _payload(self, key: str) -> bytes:
-        """Say the row and how current it is; nothing, which clears it, for a deactivated child."""
+    async def _payload(self, key: str) -> bytes | None:
+        """Say the row and how current it is; b"", which clears it, for a deactivated child.
+
+        None where there is no row, and it may have been lost: what stands there is older, and true.
+        """
         child = await self._read_models.get_settled(f"child/{key.partition('/')[2]}")
         position = self._read_models.position
         row = await self._read_models.get_settled(key)
+        if row is None and self._read_models.lost() is not None:
+            return None
         if row is None or (child is not None and not child["is_active"]):
             return b""
         # What safety is made of never leaves a whole log.

@@ -218,6 +218,8 @@ async def test_what_is_no_log_and_what_is_newer_have_their_own_exit_codes(
         code, out, err = await log(action, no_log)
         assert (code, out) == (2, "")
         assert f"{no_log} is not an event log" in err
+        is_hinted = f"the log of a bear's data is in {directory.parent}/log" in err
+        assert is_hinted == (no_log / "log" == directory)
     first = segments(directory)[0]
     version = first.read_bytes()[:8] + (9).to_bytes(4, "little")
     overwrite(first, 0, version + zlib.crc32(version).to_bytes(4, "little"))

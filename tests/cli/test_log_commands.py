@@ -305,6 +305,7 @@ async def test_a_log_that_is_being_written_is_whole_and_so_is_its_copy(tmp_path:
         while not stopping.is_set():
             number += 1
             await live.append([entry(number)] * (number % 3 + 1))
+            await asyncio.sleep(0.002)  # so that a slow machine has not much more to look at
 
     producing = [asyncio.create_task(produce()) for _ in range(4)]
     for look in range(4):

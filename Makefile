@@ -20,8 +20,8 @@ broker-stop: setup ## stop the broker of `make run`: the bear is offline
 broker-start: setup ## start it again
 	@$(playground) start-broker
 
-test: setup ## run the tests; `make test ARGS="-k uplink"` runs some
-	@python -m pytest $(ARGS)
+test: setup ## run the tests, on as many cores as there are up to four; `ARGS="-k uplink"` runs some
+	@python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 fuzz: setup ## put millions of cases through the log's decoders; `ARGS="--cases 1000"`
 	@python -m benchmarks.fuzz $(ARGS)

@@ -28,3 +28,14 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     """A fresh mosquitto for this test."""
     with Mosquitto(tmp_path / "broker") as mosquitto:
         yield mosquitto
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests that passed have printed: how much was tried, and what came of it."""
+    said = [report for report in terminalreporter.getreports("passed") if report.capstdout.strip()]
+    if said:
+        terminalreporter.section("figures")
+    for report in said:
+        terminalreporter.write_line(report.nodeid)
+        for line in report.capstdout.strip().splitlines():
+            terminalreporter.write_line(f"    {line}")

@@ -13,7 +13,7 @@ import json
 import logging
 
 from teddy_edge.clock import Clock, rfc3339
-from teddy_edge.errors import PacketTooLarge
+from teddy_edge.errors import LinkRefused
 from teddy_edge.mqtt_link import Connection, Incoming
 from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.projections.bear import KEY as BEAR_KEY
@@ -79,21 +79,25 @@ class StatePublisher:
             self._wake.set()
 
     async def _publish(self, connection: Connection, key: str) -> None:
-        """Publish a row; one that the broker is too small for must not keep the bear offline."""
+        """Publish a row, where there is one or there surely is none."""
         payload = await self._payload(key)
-        if payload is None:
-            return
-        try:
-            await connection.publish(self._topic(key), payload, retain=True)
-        except PacketTooLarge as error:
-            logger.warning("a read model is not published: %s", error.reason, extra={"key": key})
+        if payload is not None:
+            await self._retain(connection, self._topic(key), payload)
 
     async def _clear_unknown(self, connection: Connection, topic: str) -> None:
         """Clear a topic that no row is of, unless the row may have been lost."""
         if await self._read_models.get_settled(self._key(topic)) is not None:
             return
         if self._read_models.lost() is None:
-            await connection.publish(topic, b"", retain=True)
+            await self._retain(connection, topic, b"")
+
+    async def _retain(self, connection: Connection, topic: str, payload: bytes) -> None:
+        """Publish; what the broker refuses waits for the next change, and keeps nothing offline."""
+        try:
+            await connection.publish(topic, payload, retain=True)
+        except LinkRefused as error:
+            facts = {"topic": topic, "reason": error.reason}
+            logger.warning("a read model is not published", extra=facts)
 
     def _topic(self, key: str) -> str:
         model, _, row_id = key.partition("/")

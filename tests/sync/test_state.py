@@ -179,7 +179,37 @@ async def test_a_model_too_large_for_the_broker_does_not_keep_the_others_back(
             TOPICS.state("bear", "bear-001"),
             TOPICS.state("safety", child_id),
         }
-    assert f"child/{child_id}" in [vars(record).get("key") for record in caplog.records]
+    assert TOPICS.state("child", child_id) in warned_of(caplog)
+
+
+async def test_a_topic_that_the_broker_refuses_does_not_keep_the_others_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unknown = TOPICS.state("safety", "c-7")
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        state = StatePublisher(read_models, TOPICS, SyncSettings(state_window_s=0), box.clock)
+        connection = RecordingConnection()
+        child_id = (await box.send(box.envelope())).data["child_id"]
+        await read_models.include(box.log.last_seq)
+        refused = {TOPICS.state("child", child_id), unknown}
+        connection.refused_topics |= refused
+        await state.on_retained(connection, retained(unknown, b"{}"))
+        running = asyncio.create_task(state.run(connection))
+        await connection.has(1)
+        await press(box, read_models)
+        assert [message.topic for message in await connection.has(2)] == [
+            TOPICS.state("safety", child_id),
+            TOPICS.state("bear", "bear-001"),
+        ]
+        running.cancel()
+    assert refused <= set(warned_of(caplog))
+
+
+def warned_of(caplog: pytest.LogCaptureFixture) -> list[object]:
+    return [vars(record).get("topic") for record in caplog.records]
 
 
 async def test_a_model_says_whether_the_history_behind_it_is_whole(

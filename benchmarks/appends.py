@@ -57,6 +57,7 @@ LONE_TIMES = 2000
 LIMIT = "raw limit"
 DATA_CLASS = 5
 SETTINGS = LogSettings()
+SPARES = SETTINGS.spare_segments_max
 POLICY = Policy(removable=frozenset({DATA_CLASS}))
 LIBRARIES = {"eventsourcing": "eventsourcing", "persistqueue": "persist-queue"}
 """Modules, and the names of what they are installed by."""
@@ -71,20 +72,22 @@ async def opened(directory: Path) -> EventLog:
 
 @contextmanager
 def fresh_log(directory: Path, load: Load) -> Iterator[Appending]:
-    """Append with the log, each producer waiting for its own event."""
+    """Append with a new log, each producer waiting for its own event."""
+    with asyncio.Runner() as runner:
+        log = runner.run(opened(directory))
+        yield lambda: runner.run(produce(log, load))
+        runner.run(log.close())
+
+
+async def produce(log: EventLog, load: Load) -> None:
+    """Let every producer append one event after the other."""
     entry = Entry(DATA_CLASS, load.body)
 
-    async def produce() -> None:
+    async def produce_one_by_one() -> None:
         for _ in range(load.times):
             await log.append([entry])
 
-    async def append() -> None:
-        await asyncio.gather(*[produce() for _ in range(load.together)])
-
-    with asyncio.Runner() as runner:
-        log = runner.run(opened(directory))
-        yield lambda: runner.run(append())
-        runner.run(log.close())
+    await asyncio.gather(*[produce_one_by_one() for _ in range(load.together)])
 
 
 @contextmanager
@@ -104,22 +107,30 @@ def log_in_batches(directory: Path, load: Load) -> Iterator[Appending]:
 
 @contextmanager
 def recycled_log(directory: Path, load: Load) -> Iterator[Appending]:
-    """The same where retention has freed as many segments before as the events will take."""
-    asyncio.run(free_segments(directory, load.events * load.event_bytes))
-    with fresh_log(directory, load) as append:
-        yield append
+    """The same as a bear does after some time: in files that retention has freed."""
+    with asyncio.Runner() as runner:
+        log = runner.run(opened(directory))
+        runner.run(begin_recycled_segment(log, directory))
+        yield lambda: runner.run(produce(log, load))
+        runner.run(log.close())
 
 
-async def free_segments(directory: Path, size_bytes: int) -> None:
-    """Fill some segments, call them confirmed, and let everything leave the log that may."""
-    log = await opened(directory)
-    entries = [Entry(DATA_CLASS, bytes(1000))] * 900
-    entries_bytes = sum(len(entry.body) for entry in entries)
-    for _ in range((size_bytes + 2 * SETTINGS.segment_bytes_max) // entries_bytes + 1):
+async def begin_recycled_segment(log: EventLog, directory: Path) -> None:
+    """Fill segments, let all leave the log that may, and append until one of them is used again."""
+    entries = [Entry(DATA_CLASS, bytes(1000))] * 64
+    while log.last_seq * 1000 < (SPARES + 1) * SETTINGS.segment_bytes_max:
         await log.append(entries)
     while log.retention.reduce(log.last_seq):
         pass
-    await log.close()
+    if spare_count(directory) < SPARES:
+        raise RuntimeError("retention kept no file for the next segments")
+    while spare_count(directory) == SPARES:
+        await log.append(entries)
+
+
+def spare_count(directory: Path) -> int:
+    """Count the files that wait for a segment."""
+    return len(list((directory / "log").glob("*.spare")))
 
 
 class Cost(NamedTuple):

@@ -16,11 +16,12 @@ import logging
 from dataclasses import dataclass
 
 from teddy_edge.clock import Clock, new_id
-from teddy_edge.errors import HistoryForked, PacketTooLarge, WireError
+from teddy_edge.errors import HistoryForked, LinkRefused, PacketTooLarge, WireError
 from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.metrics import RateLimit
 from teddy_edge.mqtt_link import Connection, Incoming
 from teddy_edge.settings import SyncSettings
+from teddy_edge.sync.batch_size import BatchSize
 from teddy_edge.sync.signals import Confirmation, Replay, decode_signal
 from teddy_edge.sync.window import Window
 from teddy_edge.sync.wire import CONTENT_TYPE, EventBatch, batch_of, encode_batch
@@ -60,6 +61,7 @@ class Uplink:
         self._stored_seq = cursor.seq
         """What the cloud says it has; in a replay this may be less than the cursor."""
         self._window = Window(cursor.seq, log.last_seq)
+        self._batch_size = BatchSize(settings.batch_bytes_max)
         self._replay_from: int | None = None
         self._too_large_seq = 0
 
@@ -226,7 +228,7 @@ class Uplink:
         stored = self._log.read(
             window.read_seq + 1,
             self._settings.batch_records_max,
-            self._settings.batch_bytes_max,
+            self._batch_size.bytes_max,
         )
         if not stored:
             return None
@@ -236,22 +238,26 @@ class Uplink:
         return batch_of(self._cursor.epoch, stored, window.sent_seq, replayed=is_history)
 
     async def _publish(self, connection: Connection, batch: EventBatch) -> EventBatch:
-        """Publish a batch, or as much of it as the broker takes; gives what was published."""
-        while not await self._is_taken(connection, batch):
-            batch = batch.smaller()
-            self._note_too_large(batch)
-        return batch
+        """Publish a batch, or as much of it as the broker takes; gives what was published.
 
-    async def _is_taken(self, connection: Connection, batch: EventBatch) -> bool:
-        """Publish a batch; false where it is too large for the broker and a part of it may do."""
-        payload = await asyncio.to_thread(encode_batch, batch)
-        try:
-            await connection.publish(self._topics.events, payload, content_type=CONTENT_TYPE)
-        except PacketTooLarge:
-            if batch.too_large is not None:
-                raise
-            return False
-        return True
+        What it refuses is tried again later over the same connection, which others need meanwhile.
+        """
+        while True:
+            payload = await asyncio.to_thread(encode_batch, batch)
+            try:
+                with self._batch_size.learned_from(batch.body_bytes):
+                    await connection.publish(
+                        self._topics.events, payload, content_type=CONTENT_TYPE
+                    )
+            except LinkRefused as refusal:
+                if isinstance(refusal, PacketTooLarge) and batch.too_large is None:
+                    batch = batch.smaller()
+                    self._note_too_large(batch)
+                    continue
+                logger.warning("events are refused", extra={"reason": refusal.reason})
+                await asyncio.sleep(self._settings.confirm_timeout_s)
+            else:
+                return batch
 
     def _note_too_large(self, batch: EventBatch) -> None:
         """Count and log, once, that a record stays here; its batch tells the cloud the same."""

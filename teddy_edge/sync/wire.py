@@ -88,6 +88,11 @@ class EventBatch:
         """The sequence number that this batch continues from, losses included."""
         return self.first_seq - self.lost_before - 1
 
+    @property
+    def body_bytes(self) -> int:
+        """What its records hold, before they are packed."""
+        return sum(len(record.body) for record in self.records)
+
     def verify(self) -> None:
         """Recompute the chain; raises `WireError` where it does not come out."""
         if self.too_large is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import math
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -60,12 +61,16 @@ class Passage:
 
 
 class FaultProxy:
-    """Serves on a port of its own; where a packet is cut is drawn from `random`."""
+    """Serves on a port of its own; where a packet is cut is drawn from `random`.
 
-    def __init__(self, broker_port: int, random: Random) -> None:
+    `bytes_per_s` is what it passes on in each direction; by default all that comes.
+    """
+
+    def __init__(self, broker_port: int, random: Random, bytes_per_s: float = math.inf) -> None:
         self.port = free_port()
         self._broker_port = broker_port
         self._random = random
+        self._bytes_per_s = bytes_per_s
         self._server: asyncio.Server | None = None
         self._passages: set[Passage] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -175,6 +180,8 @@ class FaultProxy:
             while True:
                 packet = await _read_packet(reader)
                 await self._is_open.wait()
+                if self._bytes_per_s < math.inf:
+                    await asyncio.sleep(len(packet) / self._bytes_per_s)
                 if passage.is_deaf:
                     continue
                 passed_bytes = self._bytes_that_pass(packet)

@@ -89,7 +89,11 @@ class Bear:
     """A log, and the uplink of it."""
 
     def __init__(
-        self, tmp_path: Path, broker: Mosquitto, settings: SyncSettings = SETTINGS
+        self,
+        tmp_path: Path,
+        broker_port: int,
+        settings: SyncSettings = SETTINGS,
+        timeout_s: float = 10.0,
     ) -> None:
         self.log = EventLog.open(tmp_path / "log", LogSettings())
         self.log.start()
@@ -97,7 +101,9 @@ class Bear:
         urgent = (self.log, self.cursor, TOPICS)
         self.uplink = Uplink(self.log, self.cursor, TOPICS, settings, FakeClock())
         self.link = MqttLink(
-            BrokerSettings(port=broker.port, backoff_s_min=0.1, backoff_s_max=0.3),
+            BrokerSettings(
+                port=broker_port, backoff_s_min=0.1, backoff_s_max=0.3, timeout_s=timeout_s
+            ),
             "teddy-bear-001",
             subscriptions=[
                 Subscription(TOPICS.confirmed, self.uplink.on_confirmed, ordered=True),
@@ -129,9 +135,14 @@ async def running(
     broker: Mosquitto,
     settings: SyncSettings = SETTINGS,
     record: Callable[[Bear], Awaitable[None]] | None = None,
+    link_port: int | None = None,
+    timeout_s: float = 10.0,
 ) -> AsyncIterator[tuple[Bear, Cloud]]:
-    """A bear at work; `record` lets it record what it will before it connects."""
-    bear = Bear(tmp_path, broker, settings)
+    """A bear at work; `record` lets it record what it will before it connects.
+
+    `link_port`: where it connects, if not to the broker itself.
+    """
+    bear = Bear(tmp_path, link_port or broker.port, settings, timeout_s)
     if record is not None:
         await record(bear)
     async with aiomqtt.Client(

@@ -100,10 +100,11 @@ def _print_status(body: Mapping[str, Any]) -> None:
     print(f"socket  {body['socket']}")
     print(f"broker  {broker['host']}:{broker['port']}, {connected}")
     print(f"log     {log['last_seq']} events recorded, {unconfirmed} not yet confirmed upstream")
+    if not log["complete"]:
+        print("        some events are lost; `teddy-edge log verify` lists what is damaged now")
     print(f"epoch   {log['epoch']}")
-    if "clock_trust" in body:
-        print(f"clock   {body['clock_trust']}")
-    if "rebuild" in body and body["rebuild"]["is_running"]:
+    print(f"clock   {body['clock_trust']}")
+    if body["rebuild"]["is_running"]:
         print(f"rebuild {body['rebuild']['position']} of {body['rebuild']['last_seq']} events")
 
 

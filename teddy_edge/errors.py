@@ -154,9 +154,9 @@ class LogFormatUnsupported(LogError):
 class LogNotFound(LogError):
     """The path is not the directory of an event log."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reason: str) -> None:
         self.path = path
-        super().__init__(f"{path} is not an event log: it holds no segment")
+        super().__init__(f"{path} is not an event log: {reason}")
 
 
 class LogDamaged(LogError):

@@ -31,6 +31,7 @@ from teddy_edge.eventlog.segment import (
     Segment,
     StoredRecord,
     assumed_header,
+    file_name,
     first_seq_of,
     read_header,
 )
@@ -92,14 +93,18 @@ class Snapshot:
         self._files = files or SystemFiles()
         try:
             self._names = self._listed()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise LogNotFound(directory) from error
+        except FileNotFoundError as error:
+            raise LogNotFound(directory, "there is nothing of this name") from error
+        except NotADirectoryError as error:
+            raise LogNotFound(directory, "it is no directory") from error
         headers = [read_header(self._files, directory / name) for name in self._names]
         found = read_origin(self._files, directory)
         origin = origin_among(found, headers)
         self.origin_is_sound = origin == found
-        if origin is None or not self._names:
-            raise LogNotFound(directory)
+        if not self._names:
+            raise LogNotFound(directory, f"it holds no segment, such as {file_name(1)}")
+        if origin is None:
+            raise LogNotFound(directory, "no file in it says whose log it is")
         self.origin = origin
 
     def names(self, first_seq: int = 1) -> list[str]:

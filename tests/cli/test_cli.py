@@ -129,6 +129,12 @@ async def test_status_is_readable(bear: ServedBear) -> None:
     assert "0 not yet confirmed" in outcome.out
 
 
+async def test_status_says_whether_events_are_lost(bear: ServedBear) -> None:
+    assert "lost" not in (await bear.ask("status")).out
+    bear.view.is_complete = False
+    assert "some events are lost" in (await bear.ask("status")).out
+
+
 async def test_status_as_json_is_what_the_daemon_said(bear: ServedBear) -> None:
     outcome = await bear.ask("status", "--json")
     assert json.loads(outcome.out) == bear.view.status()

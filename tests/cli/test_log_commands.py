@@ -214,10 +214,14 @@ async def close_again(directory: Path) -> None:
 async def test_what_is_no_log_and_what_is_newer_have_their_own_exit_codes(
     directory: Path, action: str
 ) -> None:
-    for no_log in (directory.parent, directory / "missing", segments(directory)[0]):
+    for no_log, why in (
+        (directory.parent, "it holds no segment, such as 00000000000000000001.log"),
+        (directory / "missing", "there is nothing of this name"),
+        (segments(directory)[0], "it is no directory"),
+    ):
         code, out, err = await log(action, no_log)
         assert (code, out) == (2, "")
-        assert f"{no_log} is not an event log" in err
+        assert f"{no_log} is not an event log: {why}" in err
         is_hinted = f"the log of a bear's data is in {directory.parent}/log" in err
         assert is_hinted == (no_log / "log" == directory)
     first = segments(directory)[0]

@@ -37,6 +37,7 @@ class FakeView:
         self.told: list[dict[str, Any]] = []
         self.given = 0
         self.more = asyncio.Event()
+        self.is_complete = True
         self.rebuild: dict[str, Any] = {
             "is_running": False,
             "position": 0,
@@ -78,8 +79,14 @@ class FakeView:
             "bear": "bear-001",
             "version": "0.1.0",
             "broker": {"host": "localhost", "port": 1883, "connected": False},
-            "log": {"epoch": "e", "last_seq": seq, "confirmed_seq": seq},
+            "log": {
+                "epoch": "e",
+                "last_seq": seq,
+                "confirmed_seq": seq,
+                "complete": self.is_complete,
+            },
             "rebuild": dict(self.rebuild),
+            "clock_trust": "synced",
             "socket": "api.sock",
         }
 

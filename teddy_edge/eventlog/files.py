@@ -29,6 +29,12 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
 """What a card and its file system say of blocks and files that they cannot read."""
 
+SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What the system says when it has no descriptor or no memory left: nothing of the file."""
+
+NOT_OF_THE_FILE = SHORT_OF | {errno.EACCES, errno.EPERM}
+"""What says something of who looks, or when, and not that what is looked at is damaged."""
+
 NEW = ".new"
 """The suffix of a file that is being made; it gets its name when it is whole and synced."""
 
@@ -213,19 +219,28 @@ class SystemFiles:
         return found.f_bavail * found.f_frsize
 
     def lock(self, path: Path) -> Lock:
-        """See `Files`. What cannot be opened under the name is set aside."""
+        """See `Files`. What can be no lock is set aside; one of another user may be held."""
         try:
             return SystemLock(path)
-        except OSError:
+        except OSError as error:
+            if error.errno in NOT_OF_THE_FILE:
+                raise
             path.replace(path.with_name(path.name + DAMAGED))
             return SystemLock(path)
+
+
+def refuse_shortage(error: OSError) -> None:
+    """Raise an error again that is not the file's doing: the next start finds the file as it was."""
+    if error.errno in SHORT_OF:
+        raise error
 
 
 def is_file(files: Files, path: Path) -> bool:
     """Tell whether there is a regular file that can be opened."""
     try:
         files.open(path).close()
-    except OSError:
+    except OSError as error:
+        refuse_shortage(error)
         return False
     return True
 
@@ -270,7 +285,8 @@ def read_if_possible(files: Files, path: Path) -> bytes | None:
     """As `read_whole`; None where it is not there or cannot be opened at all."""
     try:
         return read_whole(files, path)
-    except OSError:
+    except OSError as error:
+        refuse_shortage(error)
         return None
 
 

@@ -23,6 +23,7 @@ from teddy_edge.eventlog.files import (
     is_file,
     read_bytes,
     read_if_possible,
+    refuse_shortage,
     size_of,
     write_unfinished,
     write_whole,
@@ -212,7 +213,8 @@ class Recovery:
         try:
             size_bytes = size_of(self._files, path)
             data = read_bytes(self._files, path, max(size_bytes - SEAL_BYTES, 0), SEAL_BYTES)
-        except OSError:
+        except OSError as error:
+            refuse_shortage(error)
             return None
         segment = Segment.empty(path, header)
         seal = framing.decode(data, 0, segment.salt, segment.first_seq)

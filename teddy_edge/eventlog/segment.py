@@ -31,7 +31,7 @@ from uuid import UUID
 
 from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import Files, read_bytes
+from teddy_edge.eventlog.files import Files, read_bytes, refuse_shortage
 from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, Frame
 
 FORMAT_VERSION: Final = 1
@@ -119,7 +119,8 @@ def read_header(files: Files, path: Path) -> Header | None:
     """
     try:
         return decode_header(path, read_bytes(files, path, 0, HEADER_BYTES))
-    except OSError:
+    except OSError as error:
+        refuse_shortage(error)
         return None
 
 

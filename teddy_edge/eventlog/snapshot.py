@@ -7,18 +7,17 @@ proven, in the last segment, counts as unfinished.
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
 
 from teddy_edge.errors import LogNotFound
 from teddy_edge.eventlog.files import (
     DAMAGED,
     NEW,
+    NOT_OF_THE_FILE,
     Files,
     SystemFiles,
     read_whole,
@@ -73,12 +72,6 @@ class Statistics:
             self.last = record
             self.classes[record.data_class].record_count += 1
             self.classes[record.data_class].body_bytes += len(record.body)
-
-
-NOT_OF_THE_FILE: Final = frozenset({
-    errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
-})  # fmt: skip
-"""Errors that say something of who looks, not that what he looks at is damaged."""
 
 
 class Snapshot:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import resource
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -130,6 +131,22 @@ def test_a_lock_whose_owner_has_not_yet_said_its_pid_is_held(tmp_path: Path) -> 
         with pytest.raises(LogLocked) as caught:
             SystemFiles().lock(path)
     assert caught.value.pid is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_lock_of_another_user_is_never_put_aside() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are for one user
+        directory = Path(name)
+        directory.chmod(0o777)
+        held = SystemFiles().lock(directory / "lock")
+        os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError):
+                SystemFiles().lock(directory / "lock")
+        finally:
+            os.seteuid(0)
+        assert [path.name for path in directory.iterdir()] == ["lock"]
+        held.release()
 
 
 def test_a_lock_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from teddy_edge.errors import LogPoisoned
 from teddy_edge.eventlog import Entry, EventLog
-from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from teddy_edge.eventlog.spares import spare_name
 from tests.eventlog.histories import DIRECTORY, TINY, append, layouts, write_history
 
@@ -112,6 +114,26 @@ async def test_a_segment_that_the_file_system_refuses_is_lost_and_counted(
         assert log.report.missing_count >= len(set(place.seqs) - found)
         assert await append(log, 1) > 30
         await log.close()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+async def test_what_the_system_is_short_of_is_never_taken_for_damage(code: int) -> None:
+    """Whichever file it happens at, the start fails and the next one finds everything."""
+    files = SimulatedFiles()
+    await (await write_history(files, [1] * 30)).close()
+    for number in itertools.count():
+        again = files.copy()
+        again.fault = FailAt(number, code, "open")
+        try:
+            EventLog.open(DIRECTORY, TINY, again)
+        except LogPoisoned:
+            pass
+        else:
+            break  # there are no more files to open
+        log = EventLog.open(DIRECTORY, TINY, again.copy())
+        assert [record.seq for record in log.read(1, 1000, 1 << 20)] == list(range(1, 31))
+        assert log.report.missing_count == 0
+    assert number > len(layouts(files))
 
 
 async def test_an_origin_that_the_file_system_refuses_is_made_again() -> None:

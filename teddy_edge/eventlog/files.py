@@ -230,7 +230,7 @@ class SystemFiles:
 
 
 def refuse_shortage(error: OSError) -> None:
-    """Raise an error again that is not the file's doing: the next start finds the file as it was."""
+    """Raise again what is not the file's doing: the next start finds it as it was."""
     if error.errno in SHORT_OF:
         raise error
 

@@ -14,7 +14,6 @@ from teddy_edge import __version__
 from teddy_edge.assembly import Assembly, assembled, health
 from teddy_edge.clock import Clock, SystemClock
 from teddy_edge.commands import Journal
-from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.errors import (
     EXIT_CONFIG,
     EXIT_FORMAT,
@@ -131,7 +130,7 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
 async def _note_start(journal: Journal) -> None:
     """Record the start; on a full card, which keeps room for what is essential, only say it."""
     try:
-        await journal.note(BearStarted(version=__version__), BEAR_STREAM)
+        await journal.note(BearStarted(version=__version__))
     except LogOverloaded as error:
         logger.warning("the start is not recorded: %s", error)
 

@@ -23,18 +23,9 @@ from teddy_edge.commands import (
     register_handlers,
     standard_middleware,
 )
-from teddy_edge.domain.bear import STREAM as BEAR_STREAM
-from teddy_edge.eventlog import Cursor, EventLog, LostRange
-from teddy_edge.events import Event, RecordsLost
-from teddy_edge.log_keeper import (
-    ESSENTIAL,
-    LogKeeper,
-    Tell,
-    lost_range,
-    neighbours_wall_ns,
-    policy_of,
-    reason_of,
-)
+from teddy_edge.eventlog import Cursor, EventLog
+from teddy_edge.events import Event
+from teddy_edge.log_keeper import ESSENTIAL, LogKeeper, policy_of
 from teddy_edge.metrics import Meter
 from teddy_edge.projections import (
     ChildProjectionManager,
@@ -101,8 +92,8 @@ async def assembled(
             time_keeper.apply(state.clock_synced)
         aggregates = state.aggregates
         journal = Journal(log, clock, state.ends, _applied_to(aggregates, time_keeper))
-        keeper = LogKeeper(log, lambda: cursor.seq, _teller(log, journal), settings.log, clock)
-        await keeper.begin(_told(state), unread_seq=checkpoint.seq)
+        keeper = LogKeeper(log, lambda: cursor.seq, journal.note, settings.log, clock)
+        await keeper.begin(state.losses, unread_seq=checkpoint.seq)
         await time_keeper.look(journal.note)
         commands = _command_bus(settings, clock, journal, aggregates, sender_policy, command_meter)
         read_models = await _read_models(settings, clock, log)
@@ -155,14 +146,6 @@ def checkpoint_of(settings: Settings, clock: Clock, log: EventLog) -> Checkpoint
     )
 
 
-def _told(state: WriteState) -> list[LostRange]:
-    """Give the losses that the log tells of, as the log itself knows them."""
-    return [
-        lost_range(lost.first_seq, lost.last_seq, lost.count, lost.reason)
-        for lost in state.losses
-    ]  # fmt: skip
-
-
 def _applied_to(aggregates: Aggregates, time_keeper: TimeKeeper) -> Callable[[Event], None]:
     """Give what moves all that is rebuilt from the log, event by event."""
 
@@ -171,24 +154,6 @@ def _applied_to(aggregates: Aggregates, time_keeper: TimeKeeper) -> Callable[[Ev
         time_keeper.apply(event)
 
     return apply
-
-
-def _teller(log: EventLog, journal: Journal) -> Tell:
-    """Give what appends the event that tells of a loss."""
-
-    async def tell(lost: LostRange) -> int:
-        after_ns, before_ns = await asyncio.to_thread(neighbours_wall_ns, log, lost)
-        event = RecordsLost(
-            first_seq=lost.first_seq,
-            last_seq=lost.last_seq,
-            count=lost.count,
-            reason=reason_of(lost),
-            after_wall_ns=after_ns,
-            before_wall_ns=before_ns,
-        )
-        return await journal.note(event, BEAR_STREAM)
-
-    return tell
 
 
 def _command_bus(

@@ -1,7 +1,7 @@
 """Keeps the log within its limits while the bear lives, and says what is lost, once and exactly.
 
-What is dropped for want of room is told first: `tell` appends an event, and only when that is on
-the card the records go. A crash in between leaves a drop that was told; `begin` completes it. The
+What is dropped for want of room is told first, by an event, and only when that is on the card the
+records go. A crash in between leaves a drop that was told; `begin` completes it. The
 counts of all that was told sum up to exactly what is missing.
 """
 
@@ -16,7 +16,7 @@ from typing import Final
 from teddy_edge.clock import NS_PER_S, Clock, Trust
 from teddy_edge.errors import LogOverloaded
 from teddy_edge.eventlog import EventLog, Gap, LostRange, Policy, StoredRecord, untold
-from teddy_edge.events import DataClass, decode_record
+from teddy_edge.events import DataClass, Event, RecordsLost, decode_record
 from teddy_edge.settings import LogSettings
 
 logger = logging.getLogger("teddy_edge.log_keeper")
@@ -33,8 +33,8 @@ SEGMENTS_AT_A_TIME: Final = 8
 ESSENTIAL: Final = (DataClass.SAFETY, DataClass.CONSENT)
 """Recorded also on a full card, and never forced out."""
 
-Tell = Callable[[LostRange], Awaitable[int]]
-"""Appends the event that tells of a loss; gives its number once it is durable."""
+Note = Callable[[Event], Awaitable[int]]
+"""Appends an event; gives its number once it is durable."""
 
 
 def policy_of(settings: LogSettings) -> Policy:
@@ -51,15 +51,14 @@ def policy_of(settings: LogSettings) -> Policy:
     )  # fmt: skip
 
 
-def reason_of(lost: LostRange) -> str:
-    """Give the reason that stands in the event."""
-    return DAMAGE if lost.data_class is None else NO_ROOM + DataClass(lost.data_class).name.lower()
-
-
-def lost_range(first_seq: int, last_seq: int, count: int, reason: str) -> LostRange:
+def lost_range(told: RecordsLost) -> LostRange:
     """Read back what an event told, so that a drop can be completed."""
     classes = {NO_ROOM + data_class.name.lower(): data_class for data_class in DataClass}
-    return LostRange(first_seq, last_seq, count, classes.get(reason))
+    return LostRange(told.first_seq, told.last_seq, told.count, classes.get(told.reason))
+
+
+def _reason_of(lost: LostRange) -> str:
+    return DAMAGE if lost.data_class is None else NO_ROOM + DataClass(lost.data_class).name.lower()
 
 
 def neighbours_wall_ns(log: EventLog, lost: LostRange) -> tuple[int | None, int | None]:
@@ -80,13 +79,13 @@ class LogKeeper:
     """Removes, trims and drops, as age and budget ask for it."""
 
     def __init__(
-        self, log: EventLog, confirmed_seq: Callable[[], int], tell: Tell,
+        self, log: EventLog, confirmed_seq: Callable[[], int], note: Note,
         settings: LogSettings, clock: Clock,
     ) -> None:  # fmt: skip
         self._log = log
         self._retention = log.retention
         self._confirmed_seq = confirmed_seq
-        self._tell = tell
+        self._note = note
         self._settings = settings
         self._clock = clock
         self._told: list[LostRange] = []
@@ -95,14 +94,14 @@ class LogKeeper:
         self._checking = self._check_unread()
         self._undone: LostRange | None = None
 
-    async def begin(self, told: Iterable[LostRange], unread_seq: int = 0) -> None:
+    async def begin(self, told: Iterable[RecordsLost], unread_seq: int = 0) -> None:
         """Complete the drop that was told last, then tell what was lost to damage.
 
         `told` is what the log says of earlier losses, in order. Up to `unread_seq` the log was not
         read at this start; damage in that part is looked for while the bear lives. Where something
         was lost before, the log does not count as complete meanwhile.
         """
-        self._told = list(told)
+        self._told = [lost_range(event) for event in told]
         self._unread_seq = unread_seq
         self._log.report.is_uncounted = bool(self._told) and unread_seq > 0
         drops = [lost for lost in self._told if lost.data_class is not None]
@@ -207,10 +206,14 @@ class LogKeeper:
         return found
 
     async def _say(self, lost: LostRange) -> None:
-        seq = await self._tell(lost)
+        after_ns, before_ns = await asyncio.to_thread(neighbours_wall_ns, self._log, lost)
+        event = RecordsLost(
+            lost.first_seq, lost.last_seq, lost.count, _reason_of(lost), after_ns, before_ns
+        )
+        seq = await self._note(event)
         self._told.append(lost)
         facts = {
             "first_seq": lost.first_seq, "last_seq": lost.last_seq, "count": lost.count,
-            "reason": reason_of(lost), "seq": seq,
+            "reason": event.reason, "seq": seq,
         }  # fmt: skip
         logger.warning("records are lost", extra=facts)

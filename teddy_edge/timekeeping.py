@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from teddy_edge.clock import NS_PER_S, Clock, KnownTime, Trust
 from teddy_edge.errors import LogOverloaded
@@ -24,10 +23,8 @@ from teddy_edge.settings import ClockSettings
 
 logger = logging.getLogger("teddy_edge.timekeeping")
 
-STREAM: Final = "bear"
-
-Note = Callable[[Event, str], Awaitable[int]]
-"""Appends an event to a stream; returns once it is durable."""
+Note = Callable[[Event], Awaitable[int]]
+"""Appends an event; returns once it is durable."""
 
 
 class TimeKeeper:
@@ -59,7 +56,7 @@ class TimeKeeper:
             return
         boot_id = str(self._clock.boot_id)
         try:
-            await note(ClockSynced(boot_id, monotonic_ns, wall_ns, trust.value), STREAM)
+            await note(ClockSynced(boot_id, monotonic_ns, wall_ns, trust.value))
         except LogOverloaded as error:
             logger.warning("the time is not recorded yet", extra={"reason": str(error)})
 

@@ -26,7 +26,7 @@ def settings_in(directory: Path) -> Settings:
 
 async def record(core: Assembly, count: int) -> None:
     for _ in range(count):
-        await core.journal.note(BearStarted(version="0.1.0"), "bear")
+        await core.journal.note(BearStarted(version="0.1.0"))
 
 
 def types(core: Assembly) -> list[str]:

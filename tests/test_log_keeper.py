@@ -1,7 +1,4 @@
-"""Whatever happens, the losses that were told sum up to what is missing, and no child is forgotten.
-
-A stand-in for the event that tells of a loss is appended here; what it says is read from the log.
-"""
+"""Whatever happens, the losses told sum up to what is missing, and no child is forgotten."""
 
 from __future__ import annotations
 
@@ -27,14 +24,21 @@ from teddy_edge.eventlog.files import Files, SystemFiles
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from teddy_edge.eventlog.snapshot import Snapshot
-from teddy_edge.events import BearStarted, Cause, DataClass, decode_record, encode_event
+from teddy_edge.events import (
+    BearStarted,
+    Cause,
+    DataClass,
+    Event,
+    RecordsLost,
+    decode_record,
+    encode_event,
+)
 from teddy_edge.log_keeper import (
     ESSENTIAL,
     LogKeeper,
     lost_range,
     neighbours_wall_ns,
     policy_of,
-    reason_of,
 )
 from teddy_edge.settings import LogSettings
 from teddy_edge.sync.wire import batch_of
@@ -54,7 +58,6 @@ SMALL = LogSettings().model_copy(
         "state_bytes_max": 1000,
     }
 )
-TELLS = "told"
 DAY_S = 24 * 3600
 
 
@@ -71,24 +74,27 @@ class Bear:
             directory, limits, files, essential=ESSENTIAL, policy=policy_of(limits)
         )
         self.log.start()
-        self.keeper = LogKeeper(self.log, lambda: self.confirmed_seq, self.tell, limits, clock)
+        self.keeper = LogKeeper(self.log, lambda: self.confirmed_seq, self.note, limits, clock)
 
-    async def tell(self, lost: LostRange) -> int:
-        facts = f"{lost.first_seq},{lost.last_seq},{lost.count},{reason_of(lost)}"
-        return await self.append([DataClass.SAFETY], TELLS, facts)
+    async def note(self, event: Event) -> int:
+        body = encode_event(event, "bear", Cause(), self.clock)
+        return await self.log.append([Entry(event.data_class, body)])
 
-    async def append(self, classes: list[DataClass], stream: str = "", text: str = "") -> int:
-        body = encode_event(BearStarted(version=text), stream, Cause(), self.clock)
+    async def append(self, classes: list[DataClass], text: str = "") -> int:
+        body = encode_event(BearStarted(version=text), "", Cause(), self.clock)
         return await self.log.append([Entry(data_class, body) for data_class in classes])
 
     def records(self) -> list[StoredRecord]:
         return self.log.read(1, 100_000, 1 << 30)
 
-    def told(self) -> list[LostRange]:
+    def told(self) -> list[RecordsLost]:
         """What the log says of losses: what the daemon gathers while it replays."""
-        records = [decode_record(s.seq, s.data_class, s.body) for s in self.records()]
-        texts = [r.data["version"].split(",") for r in records if r.stream == TELLS]
-        return [lost_range(int(f), int(s), int(c), reason) for f, s, c, reason in texts]
+        events = [decode_record(s.seq, s.data_class, s.body).event for s in self.records()]
+        return [event for event in events if isinstance(event, RecordsLost)]
+
+    def lost(self) -> list[LostRange]:
+        """The same, without what is around it."""
+        return [lost_range(event) for event in self.told()]
 
     def check(self) -> None:
         """Every loss is told, and nothing else."""
@@ -257,7 +263,7 @@ async def test_damage_is_told_once_with_what_lies_around_it() -> None:
     lose_the_third(files)
     for _ in range(2):
         async with bear(files) as living:
-            assert living.told() == [LostRange(3, 3, 1)]
+            assert living.lost() == [LostRange(3, 3, 1)]
             living.check()
             wall_ns = living.clock.wall_ns()
             assert neighbours_wall_ns(living.log, LostRange(3, 3, 1)) == (wall_ns, wall_ns)
@@ -282,7 +288,7 @@ async def test_damage_in_what_a_start_did_not_read_is_told_while_the_bear_lives(
     await again.keeper.begin([], unread_seq=again.log.last_seq)
     assert again.log.report.complete, "nobody has read it"
     await again.keeper.keep()
-    assert again.told() == [LostRange(3, 3, 1)]
+    assert again.lost() == [LostRange(3, 3, 1)]
     again.check()
     await again.keeper.keep()
     again.check()
@@ -304,25 +310,25 @@ async def test_the_loop_looks_at_no_gap_and_nobody_twice_at_gaps_that_were_told(
         assert not looks
         gaps[:] = [gap(4, 4)]
         await living.keeper.keep()
-        assert living.told() == [LostRange(3, 3, 1), LostRange(4, 4, 1)]
+        assert living.lost() == [LostRange(3, 3, 1), LostRange(4, 4, 1)]
 
 
 async def test_a_loss_that_could_not_be_told_is_told_when_the_log_takes_it() -> None:
     async with bear() as living:
         is_refused = True
 
-        async def tell(lost: LostRange) -> int:
+        async def note(event: Event) -> int:
             if is_refused:
                 raise LogOverloaded(1, 5)
-            return await living.tell(lost)
+            return await living.note(event)
 
-        keeper = LogKeeper(living.log, lambda: 0, tell, SMALL, living.clock)
+        keeper = LogKeeper(living.log, lambda: 0, note, SMALL, living.clock)
         living.log.report.gaps.append(Gap(3, 3))
         with pytest.raises(LogOverloaded):
             await keeper.keep()
         is_refused = False
         await keeper.keep()
-        assert living.told() == [LostRange(3, 3, 1)]
+        assert living.lost() == [LostRange(3, 3, 1)]
 
 
 async def test_a_log_that_told_of_a_loss_counts_as_complete_at_no_moment_of_a_start() -> None:
@@ -355,7 +361,7 @@ async def test_a_bear_that_is_never_on_for_long_has_all_of_its_log_checked() -> 
         again = Bear(files.reopened(), FakeClock(), limits=roomy)
         await again.keeper.begin([], unread_seq=again.log.last_seq)
         await again.keeper.keep()
-        found = again.told()
+        found = again.lost()
         await again.log.close()
         if found:
             break
@@ -416,7 +422,7 @@ async def test_what_is_confirmed_goes_before_anything_is_dropped() -> None:
             with contextlib.suppress(LogFull):
                 await living.append([DataClass.ACTIVITY])
         await living.keeper.keep()
-        assert {lost.data_class for lost in living.told()} == {DataClass.DIAGNOSTICS}
+        assert {lost.data_class for lost in living.lost()} == {DataClass.DIAGNOSTICS}
         living.check()
 
 

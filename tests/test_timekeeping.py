@@ -27,9 +27,8 @@ class Bear:
         self.has_noted = asyncio.Event()
         self.is_full = False
 
-    async def note(self, event: Event, stream: str) -> int:
+    async def note(self, event: Event) -> int:
         assert isinstance(event, ClockSynced)
-        assert stream == "bear"
         if self.is_full:
             raise LogOverloaded(0, 0)
         self.noted.append(event)
@@ -78,7 +77,7 @@ async def test_a_known_time_that_is_set_is_recorded_again(bear: Bear, step_s: fl
 
 async def test_a_parents_time_is_replaced_by_a_networks(bear: Bear) -> None:
     told = ClockSynced(str(bear.clock.boot_id), 0, 1_900_000_000 * NS_PER_S, "set")
-    await bear.note(told, "bear")
+    await bear.note(told)
     assert await bear.look() == 1
     bear.clock.step_wall(0, Trust.SYNCED)
     assert await bear.look() == 2

@@ -16,6 +16,7 @@ from uuid import UUID
 from teddy_edge.clock import Clock, microseconds
 from teddy_edge.commands.ends import Ends, Finished, Sender, status_of
 from teddy_edge.commands.horizon import Horizon
+from teddy_edge.domain.bear import STREAM as BEAR_STREAM
 from teddy_edge.errors import CommandExpired, CommandRejected, RecordTooLarge
 from teddy_edge.eventlog import Entry, EventLog
 from teddy_edge.events import (
@@ -172,10 +173,10 @@ class Journal:
             return await self._finish(Finished(result, sender), durable)
         return result.model_copy(update={"seq": await durable})
 
-    async def note(self, event: Event, stream: str) -> int:
-        """Append an event that no command caused; gives its sequence number once it is durable."""
+    async def note(self, event: Event) -> int:
+        """Append what happened to the bear by no command; gives its number once it is durable."""
         await self._log.wait_for_room()
-        return await self._append([(event, stream)], Cause())
+        return await self._append([(event, BEAR_STREAM)], Cause())
 
     def _append(self, events: Sequence[tuple[Event, str]], cause: Cause) -> asyncio.Future[int]:
         entries = [

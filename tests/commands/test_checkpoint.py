@@ -102,8 +102,8 @@ async def live(box: Box, random: Random, commands: int) -> list[Result]:
         children += [ends[-1].data["child_id"]] if "child_id" in ends[-1].data else []
         talks += [ends[-1].data["conversation_id"]] if "conversation_id" in ends[-1].data else []
     synced = ClockSynced(str(box.clock.boot_id), 1, 2, "synced")
-    await box.journal.note(synced, STREAM)
-    await box.journal.note(RecordsLost(1, 2, 2, "no room for activity", None, None), STREAM)
+    await box.journal.note(synced)
+    await box.journal.note(RecordsLost(1, 2, 2, "no room for activity", None, None))
     return ends
 
 

@@ -66,16 +66,16 @@ async def test_what_a_bear_sent_is_dated_where_it_is_stored(tmp_path: Path) -> N
     async with open_box(tmp_path / "log", clock=clock) as box:
         for _ in range(2):  # two boots in which nobody told the time
             clock.step_wall(-50 * 365 * 24 * 3600, Trust.UNSYNCED)
-            await box.journal.note(ButtonPressed("belly"), "bear")
+            await box.journal.note(ButtonPressed("belly"))
             clock.advance(60)
             clock.step_wall(50 * 365 * 24 * 3600, Trust.UNSYNCED)
             right_ns = clock.wall_ns()
             clock.reboot()
-        await box.journal.note(ButtonPressed("belly"), "bear")
+        await box.journal.note(ButtonPressed("belly"))
         clock.advance(5)
         clock.step_wall(7, Trust.SYNCED)
         await box.time_keeper.look(box.journal.note)
-        await box.journal.note(ButtonPressed("belly"), "bear")
+        await box.journal.note(ButtonPressed("belly"))
         stored = box.log.read(1, 100, 1 << 20)
     epoch, bear = uuid.uuid4(), "bear-001"
     records = [WireRecord(each.seq, each.data_class, each.body) for each in stored]

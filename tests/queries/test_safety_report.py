@@ -121,7 +121,7 @@ async def test_a_period_that_lost_records_may_belong_to_is_incomplete(
             for day in (after_day, before_day)
         )
         lost = RecordsLost(5, 9, 5, "damaged", after_ns, before_ns)
-        await asker.box.journal.note(lost, "log")
+        await asker.box.journal.note(lost)
         found = await report(asker, from_date=asker.now() - timedelta(days=30))
         assert (found["rating"], found["records_lost"]) == (
             ("incomplete", 5) if touches else ("excellent", 0)

@@ -28,7 +28,7 @@ from teddy_edge.errors import (
     PinsUnavailable,
     SettingsError,
 )
-from teddy_edge.eventlog import READ_BYTES_MAX, READ_RECORDS_MAX, Cursor, EventLog
+from teddy_edge.eventlog import READ_BYTES_MAX, READ_RECORDS_MAX
 from teddy_edge.events import BearStarted, cloud_event, decode_record
 from teddy_edge.inputs.api import LocalApi
 from teddy_edge.inputs.gpio import Buttons, SimulatedPins
@@ -38,7 +38,6 @@ from teddy_edge.projections import Rebuilding
 from teddy_edge.settings import Settings
 from teddy_edge.supervision import Notifier, run_until_one_ends
 from teddy_edge.sync import Upstream
-from teddy_edge.sync.signals import BearStatus
 from teddy_edge.topics import Topics
 
 logger = logging.getLogger("teddy_edge.app")
@@ -98,7 +97,6 @@ async def serve(settings: Settings, clock: Clock, stop: asyncio.Event, *, simula
             topics,
             settings.sync,
             clock,
-            birth=lambda: _birth(settings, log, core.cursor, clock),
             finished=core.journal.finished_last,
         )
         inbox = MqttInput(commands, queries, topics, settings, clock)
@@ -141,17 +139,6 @@ async def _say_ready(notifier: Notifier, api: LocalApi, buttons: Buttons) -> Non
     notifier.say_ready()
     logger.info("ready")
     await notifier.keep_alive()
-
-
-def _birth(settings: Settings, log: EventLog, cursor: Cursor, clock: Clock) -> BearStatus:
-    return BearStatus(
-        online=True,
-        bear=settings.bear,
-        version=__version__,
-        epoch=cursor.epoch,
-        last_seq=log.last_seq,
-        clock_trust=clock.trust(),
-    )
 
 
 class View:

@@ -18,12 +18,11 @@ from teddy_edge.commands.bus import (
     CommandContext,
     CommandHandler,
     CommandMiddleware,
-    Decision,
 )
 from teddy_edge.commands.checkpoint import Checkpoint
 from teddy_edge.commands.ends import Ends
 from teddy_edge.commands.handlers import register_handlers
-from teddy_edge.commands.journal import Journal
+from teddy_edge.commands.journal import Decision, Journal
 from teddy_edge.commands.middleware import standard_middleware
 from teddy_edge.commands.write_state import WriteState
 

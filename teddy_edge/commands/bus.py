@@ -5,32 +5,22 @@ from __future__ import annotations
 import functools
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
 from teddy_edge.clock import Clock
-from teddy_edge.commands.journal import Journal
+from teddy_edge.commands.journal import Decision, Journal
 from teddy_edge.diagnostics import correlation
 from teddy_edge.domain.command import Command
 from teddy_edge.errors import CommandRejected
-from teddy_edge.events import Event
 from teddy_edge.messages import CommandEnvelope, Origin, Refusal, Result
 
 logger = logging.getLogger("teddy_edge.commands")
 
 RECEIPTS_MAX = 1000
 """Commands with a deadline of which it is known when they first came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a handler decided: events of one stream, and what the result tells the sender."""
-
-    stream: str
-    events: Sequence[Event]
-    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from teddy_edge.clock import NS_PER_US, Clock, Trust, microseconds
 from teddy_edge.commands.aggregates import Aggregates
-from teddy_edge.commands.bus import CommandBus, CommandContext, Decision
+from teddy_edge.commands.bus import CommandBus, CommandContext
+from teddy_edge.commands.journal import Decision
 from teddy_edge.domain import bear, child, conversation
 from teddy_edge.domain.command import Command
 from teddy_edge.errors import CommandRejected

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from teddy_edge.clock import Clock, microseconds
@@ -31,20 +32,13 @@ from teddy_edge.messages import Actor, CommandEnvelope, ErrorDetail, Origin, Ref
 COMMAND_STREAM = "commands"
 
 
-class Decided(Protocol):
-    """What a handler gives (see `bus.Decision`)."""
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a handler decided: events of one stream, and what the result tells the sender."""
 
-    @property
-    def stream(self) -> str:
-        """The stream that the events belong to."""
-
-    @property
-    def events(self) -> Sequence[Event]:
-        """What happened."""
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        """What the sender is told."""
+    stream: str
+    events: Sequence[Event]
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Journal:
@@ -91,7 +85,7 @@ class Journal:
         return finished
 
     async def record(
-        self, envelope: CommandEnvelope, origin: Origin, decide: Callable[[], Decided]
+        self, envelope: CommandEnvelope, origin: Origin, decide: Callable[[], Decision]
     ) -> Result:
         """Decide and append; gives the result once it is on the card.
 

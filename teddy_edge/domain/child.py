@@ -7,7 +7,7 @@ and ages are within limits; a violation is kept as it was reported.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, StringConstraints
 
@@ -27,6 +27,8 @@ AGE_YEARS_MIN = 1
 AGE_YEARS_MAX = 17
 
 Severity = Literal["low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""The least severe first."""
 ChildName = Annotated[
     str,
     StringConstraints(

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
 from uuid import UUID
 
 from teddy_edge.clock import Clock
@@ -19,6 +18,7 @@ from teddy_edge.errors import CommandRejected, EnvelopeRejected, LinkRefused, Lo
 from teddy_edge.inputs.envelopes import read_command, read_query, refusal_of, refused_answer
 from teddy_edge.inputs.ports import Commands, Queries
 from teddy_edge.messages import (
+    Actor,
     Answer,
     CommandEnvelope,
     ErrorDetail,
@@ -34,6 +34,9 @@ logger = logging.getLogger("teddy_edge.inputs.mqtt")
 
 CONTENT_TYPE = "application/json"
 RETAINED = CommandRejected("retained", "a retained message is refused: it would come again")
+_Sent = tuple[UUID, str, Actor]
+"""What a command must have in common with an earlier one to be the same."""
+
 NO_ROOM_MAX = 1000
 """Commands of which it is remembered that the card had no room for them."""
 
@@ -156,17 +159,8 @@ class MqttInput:
                 logger.warning("a reply was refused", extra={"reason": error.reason})
 
 
-class _Sent(NamedTuple):
-    """What a command must have in common with an earlier one to be the same."""
-
-    command_id: UUID
-    name: str
-    actor_id: str
-    actor_role: str
-
-
 def _sent(envelope: CommandEnvelope) -> _Sent:
-    return _Sent(envelope.id, envelope.name, envelope.actor.id, envelope.actor.role)
+    return envelope.id, envelope.name, envelope.actor
 
 
 def _card_full(

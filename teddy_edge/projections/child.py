@@ -17,8 +17,8 @@ from teddy_edge.events import (
     SafetyViolationReported,
 )
 from teddy_edge.projections.rows import EventTypes, Rows, append_item
+from teddy_edge.projections.safety import weight
 
-SEVERITIES = ("low", "medium", "high", "critical")
 AGE_GROUPS = ((3, "toddler"), (5, "preschool"), (12, "school"))
 """Up to which age (in years)."""
 CHILDREN = "children"
@@ -144,6 +144,6 @@ class ChildProjection:
                 known = [each for each in (model.worst_severity, event.severity) if each]
                 return {
                     "violation_count": model.violation_count + 1,
-                    "worst_severity": max(known, key=SEVERITIES.index),
+                    "worst_severity": max(known, key=weight),
                 }
         return {}

@@ -13,11 +13,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from teddy_edge.clock import Trust, rfc3339
+from teddy_edge.domain.child import SEVERITIES
 from teddy_edge.events import ChildRegistered, Record, SafetyViolationReported
 from teddy_edge.projections.conversation import count_topics
 from teddy_edge.projections.rows import EventTypes, Rows, append_item
 
-WEIGHTS = {"low": 1, "medium": 5, "high": 15, "critical": 40}
+WEIGHTS: dict[str, int] = dict(zip(SEVERITIES, (1, 5, 15, 40), strict=True))
+"""What a violation costs of the score. A severity that only a newer version knows is the worst."""
 RECENT_MAX = 12
 """Months that the trend looks back."""
 
@@ -32,9 +34,14 @@ def violations_of(child_id: str) -> str:
     return f"violations/{child_id}"
 
 
+def weight(severity: str) -> int:
+    """How bad a violation is."""
+    return WEIGHTS.get(severity, max(WEIGHTS.values()))
+
+
 def score(by_severity: Mapping[str, int]) -> int:
     """Score violations, counted by severity, from 100 (none) down to 0."""
-    return max(0, 100 - sum(WEIGHTS[severity] * count for severity, count in by_severity.items()))
+    return max(0, 100 - sum(weight(severity) * count for severity, count in by_severity.items()))
 
 
 class SafetyMetricsReadModel(BaseModel):

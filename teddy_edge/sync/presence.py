@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from teddy_edge import __version__
+from teddy_edge.clock import Clock
+from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.mqtt_link import Connection, Will
 from teddy_edge.sync.signals import BearStatus, encode_signal
 from teddy_edge.topics import Topics
@@ -12,10 +13,11 @@ from teddy_edge.topics import Topics
 class Presence:
     """The retained `status` of a bear."""
 
-    def __init__(self, topics: Topics, birth: Callable[[], BearStatus]) -> None:
-        """`birth` gives what is said after a connect."""
+    def __init__(self, log: EventLog, cursor: Cursor, topics: Topics, clock: Clock) -> None:
+        self._log = log
+        self._cursor = cursor
         self._topics = topics
-        self._birth = birth
+        self._clock = clock
 
     @property
     def will(self) -> Will:
@@ -24,4 +26,12 @@ class Presence:
 
     async def run(self, connection: Connection) -> None:
         """Say the birth. The broker says the will, after a clean stop too."""
-        await connection.publish(self._topics.status, encode_signal(self._birth()), retain=True)
+        birth = BearStatus(
+            online=True,
+            bear=self._topics.bear,
+            version=__version__,
+            epoch=self._cursor.epoch,
+            last_seq=self._log.last_seq,
+            clock_trust=self._clock.trust(),
+        )
+        await connection.publish(self._topics.status, encode_signal(birth), retain=True)

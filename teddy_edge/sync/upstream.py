@@ -13,7 +13,6 @@ from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.settings import SyncSettings
 from teddy_edge.sync.pending import PendingRequest
 from teddy_edge.sync.presence import Presence
-from teddy_edge.sync.signals import BearStatus
 from teddy_edge.sync.state import StatePublisher
 from teddy_edge.sync.uplink import Uplink
 from teddy_edge.sync.urgent import UrgentLane
@@ -32,12 +31,11 @@ class Upstream:
         settings: SyncSettings,
         clock: Clock,
         *,
-        birth: Callable[[], BearStatus],
         finished: Callable[[int], Sequence[Result]],
     ) -> None:
-        """`birth` is what the bear says of itself; `finished` gives the results that came last."""
+        """`finished` gives the results that came last."""
         self._topics = topics
-        self._presence = Presence(topics, birth)
+        self._presence = Presence(log, cursor, topics, clock)
         self._pending = PendingRequest(
             log, cursor, topics, lambda: finished(settings.pending_finished_max)
         )

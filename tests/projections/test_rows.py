@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teddy_edge.domain.details import DETAILS_BYTES_MAX
+from teddy_edge.events import SafetyViolationReported
 from teddy_edge.messages import Origin
 from teddy_edge.projections.rows import ITEMS_PER_PAGE, Row, append_item, item_count, read_items
+from teddy_edge.projections.safety import WEIGHTS, score
 from teddy_edge.settings import ProjectionSettings
 from tests.commands.box import EMMA, Box, open_box
 from tests.projections.test_runner import open_read_models
@@ -71,6 +73,28 @@ async def send(box: Box, command: str, /, **data: Any) -> dict[str, Any]:
     result = await box.send(box.envelope(command, data), Origin.SOCKET)
     assert result.success, result.error
     return result.data
+
+
+async def test_a_severity_that_only_a_newer_version_knows_counts_as_the_worst(
+    tmp_path: Path,
+) -> None:
+    """As when an update was taken back: its events stay in the log."""
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        child_id = (await send(box, "register_child", **EMMA))["child_id"]
+        scores = []
+        for severity in ("low", "unheard_of"):
+            await box.journal.note(SafetyViolationReported(child_id, "stranger", severity, None))
+            await read_models.include(box.log.last_seq)
+            safety = await read_models.get(f"safety/{child_id}")
+            assert safety is not None
+            scores.append(score(safety["by_severity"]))
+        assert scores == [99, 99 - WEIGHTS["critical"]]
+        child = await read_models.get(f"child/{child_id}")
+        assert child is not None
+        assert child["worst_severity"] == "unheard_of"
 
 
 async def test_the_largest_rows_that_commands_can_make_are_within_the_smallest_limit(

@@ -23,7 +23,7 @@ from teddy_edge.commands import (
     register_handlers,
     standard_middleware,
 )
-from teddy_edge.eventlog import Cursor, EventLog
+from teddy_edge.eventlog import Cursor, EventLog, RecoveryReport
 from teddy_edge.events import Event
 from teddy_edge.log_keeper import ESSENTIAL, LogKeeper, policy_of
 from teddy_edge.metrics import Meter
@@ -39,6 +39,9 @@ from teddy_edge.settings import Settings
 from teddy_edge.timekeeping import TimeKeeper
 
 logger = logging.getLogger("teddy_edge.assembly")
+
+SHOWN_MAX = 10
+"""Damaged places, and files set aside, that are named in one log line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,24 @@ async def assembled(
 def _open_log(settings: Settings) -> EventLog:
     """Open the log with a reserve for what is essential, and with what may leave it."""
     policy = policy_of(settings.log)
-    return EventLog.open(settings.log_directory, settings.log, essential=ESSENTIAL, policy=policy)
+    log = EventLog.open(settings.log_directory, settings.log, essential=ESSENTIAL, policy=policy)
+    _say_what_was_found(log.report)
+    return log
+
+
+def _say_what_was_found(report: RecoveryReport) -> None:
+    """Log what this start has cut off, found damaged and set aside, for whoever mends the bear."""
+    if report.torn_file is not None:
+        facts = {"torn_bytes": report.torn_bytes, "kept_in": report.torn_file.name}
+        logger.info("the power was cut during a write", extra=facts)
+    if report.damage or report.quarantined:
+        places = [f"{damage.path.name} at byte {damage.offset_bytes}" for damage in report.damage]
+        aside = [path.name for path in report.quarantined]
+        logger.warning(
+            "the log is damaged",
+            extra={"places": len(places), "first_places": places[:SHOWN_MAX],
+                   "set_aside": len(aside), "first_set_aside": aside[:SHOWN_MAX]},
+        )  # fmt: skip
 
 
 def _open_cursor(settings: Settings, log: EventLog) -> Cursor:
@@ -209,6 +229,7 @@ def health(assembly: Assembly) -> dict[str, Any]:
         assembly.queries.meter,
         assembly.queries.cache,
     )
+    report = assembly.log.report
     total = commands.total + queries.total
     errors = commands.errors + queries.errors
     return {
@@ -225,6 +246,12 @@ def health(assembly: Assembly) -> dict[str, Any]:
             "misses": cache.misses,
             "evictions": cache.evictions,
         },
-        "log": {"last_seq": assembly.log.last_seq, "complete": assembly.log.report.complete},
+        "log": {
+            "last_seq": assembly.log.last_seq,
+            "complete": report.complete,
+            "lost": report.missing_count,
+            "damaged_places": len(report.damage),
+            "files_set_aside": len(report.quarantined),
+        },
         "read_models": {"position": assembly.read_models.position},
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
-from teddy_edge.assembly import Assembly, assembled
+from teddy_edge.assembly import Assembly, assembled, health
 from teddy_edge.clock import Trust
+from teddy_edge.eventlog.frame import SEAL_BYTES
 from teddy_edge.eventlog.segment import HEADER_BYTES
 from teddy_edge.events import BearStarted, decode_record
 from teddy_edge.settings import CommandSettings, LogSettings, Settings
@@ -68,6 +70,29 @@ async def test_a_loss_is_told_once_whether_the_log_is_read_or_its_checkpoint(
                 await core.keeper.keep()
             assert not core.log.report.complete
             assert types(core).count("records_lost") == 1
+
+
+async def test_what_a_start_found_wrong_with_the_log_is_logged_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = settings_in(tmp_path)
+    async with assembled(settings, FakeClock()) as core:
+        await record(core, 2 * CHECKPOINT_RECORDS)
+        assert health(core)["log"]["damaged_places"] == 0
+    assert "the log is damaged" not in caplog.text
+    *_, last = sorted(settings.log_directory.glob("*.log"))
+    content = bytearray(last.read_bytes())
+    content[HEADER_BYTES + 100] ^= 1
+    last.write_bytes(content[: -SEAL_BYTES - 10])
+    async with assembled(settings, FakeClock()) as core:
+        found = health(core)["log"]
+    assert (found["complete"], found["lost"] > 0) == (False, True)
+    (damaged,) = [vars(r) for r in caplog.records if r.message == "the log is damaged"]
+    assert damaged["first_places"] == [f"{last.name} at byte {HEADER_BYTES}"]
+    assert (damaged["places"], damaged["first_set_aside"]) == (1, [f"{last.name}.damaged"])
+    (torn,) = [vars(r) for r in caplog.records if r.message == "the power was cut during a write"]
+    assert (settings.log_directory / torn["kept_in"]).stat().st_size == torn["torn_bytes"]
 
 
 async def test_a_start_that_fails_behind_the_log_lets_it_go(

@@ -38,6 +38,11 @@ METRICS: Final = (
         "events_too_large_total", "counter", "sync.too_large", 1,
         "Events that stayed in the log because the broker takes no packet of their size.",
     ),
+    ("log_events_lost", "gauge", "log.lost", 1, "Events before the last that are lost."),
+    (
+        "log_damaged_places", "gauge", "log.damaged_places", 1,
+        "Places in the log found damaged since the start.",
+    ),
     ("log_complete", "gauge", "log.complete", 1, "1 where no event before it is lost, else 0."),
 )  # fmt: skip
 """Name, type, where it stands in the health, factor to the unit in the name, help."""

@@ -54,7 +54,13 @@ class FakeView:
             "commands": {"total": 0, "failed": 0},
             "queries": {"total": 0, "failed": 0},
             "cache": {"entries": 0, "hits": 0, "misses": 0, "evictions": 0},
-            "log": {"last_seq": 0, "complete": True},
+            "log": {
+                "last_seq": 0,
+                "complete": True,
+                "lost": 0,
+                "damaged_places": 0,
+                "files_set_aside": 0,
+            },
             "read_models": {"position": 0},
             "sync": {"replays": 0, "replays_refused": 0, "too_large": 0},
         }

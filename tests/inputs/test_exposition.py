@@ -16,7 +16,7 @@ HEALTH: dict[str, Any] = {
     "commands": {"total": 12, "failed": 1},
     "queries": {"total": 8_123_456_789, "failed": 2},
     "cache": {"entries": 3, "hits": 4, "misses": 6, "evictions": 0},
-    "log": {"last_seq": 42, "complete": True},
+    "log": {"last_seq": 42, "complete": True, "lost": 7, "damaged_places": 1},
     "read_models": {"position": 41},
     "sync": {"replays": 1, "replays_refused": 2, "too_large": 0},
 }
@@ -40,6 +40,8 @@ def test_every_value_has_its_name_type_and_help() -> None:
     assert found["teddy_edge_cache_hits_total"] == 4
     assert found["teddy_edge_read_models_position"] == 41
     assert found["teddy_edge_log_complete"] == 1
+    assert found["teddy_edge_log_events_lost"] == 7
+    assert found["teddy_edge_log_damaged_places"] == 1
 
 
 def test_a_unit_in_a_name_is_the_units_of_the_value() -> None:

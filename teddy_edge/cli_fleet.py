@@ -21,6 +21,7 @@ examples:
   teddy-edge fleet send bear-001 register_child --database fleet.db --actor parent:parent-1 \\
       '{"parent_id": "parent-1", "device_id": "device-1", "name": "Emma", "age": 7, "udid": "u-1"}'
   teddy-edge fleet replay bear-001 --from 1 --database fleet.db
+  teddy-edge fleet events bear-001 --database fleet.db
 
 The broker's password is read from the variable TEDDY_FLEET_PASSWORD.
 
@@ -68,6 +69,17 @@ example:
 """
 
 
+EVENTS_EPILOG = """\
+One event on each line, in order, read from the file; no bear and no broker is asked. What a bear
+recorded before it knew the time has the time that it turned out to be, by what the bear knew later
+in the same boot, and is marked "dated". Where it never knew, the time is what its clock showed.
+
+examples:
+  teddy-edge fleet events bear-001 --database fleet.db
+  teddy-edge fleet events bear-001 --database fleet.db --from 1000 --json
+"""
+
+
 def add_commands(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add `fleet` and what it does; `add` makes a parser as the others are."""
     fleet = add(commands, "fleet", None, "be the cloud's end of the bears' protocol", FLEET_EPILOG)
@@ -77,20 +89,24 @@ def add_commands(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> 
         actions, "send", _send, "send a command to a bear and show its result", SEND_EPILOG
     )
     replaying = add(actions, "replay", _replay, "ask a bear for its events again", REPLAY_EPILOG)
+    listing = add(actions, "events", _events, "list what a bear has sent", EVENTS_EPILOG)
     receiving.add_argument(
         "--batch-bytes-max",
         type=int,
         metavar="BYTES",
         help="of one batch, unpacked (default: 4 MiB)",
     )
-    for parser in (sending, replaying):
+    for parser in (sending, replaying, listing):
         parser.add_argument("bear", metavar="BEAR", help="its id, as in bear-001")
     _add_command(sending)
     replaying.add_argument(
         "--from", dest="from_seq", type=int, required=True, metavar="N", help="the first number"
     )
+    _add_listing(listing)
     for parser in (receiving, sending, replaying):
         _add_broker(parser)
+    for parser in (receiving, sending, replaying, listing):
+        parser.add_argument("--database", type=Path, required=True, help="the SQLite file")
 
 
 def _add_command(parser: argparse.ArgumentParser) -> None:
@@ -110,8 +126,19 @@ def _add_command(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
+def _add_listing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from", dest="from_seq", type=int, default=1, metavar="N",
+        help="the first number (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epoch", type=UUID, metavar="UUID", help="of an earlier series (default: the newest)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--data", action="store_true", help="print JSON with all that is said")
+
+
 def _add_broker(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--database", type=Path, required=True, help="the SQLite file to keep")
     parser.add_argument("--host", default="localhost", help="the broker (default: %(default)s)")
     parser.add_argument("--port", type=int, default=1883, help="its port (default: %(default)s)")
     parser.add_argument("--username", help="who we are to it")
@@ -153,3 +180,9 @@ def _replay(arguments: argparse.Namespace) -> int:
     from teddy_edge import cli_fleet_actions  # noqa: PLC0415
 
     return cli_fleet_actions.replay(arguments)
+
+
+def _events(arguments: argparse.Namespace) -> int:
+    from teddy_edge import cli_fleet_actions  # noqa: PLC0415
+
+    return cli_fleet_actions.events(arguments)

@@ -24,15 +24,19 @@ from teddy_edge.errors import (
     LinkLost,
     LinkRefused,
     SinkUnusable,
+    WireError,
 )
+from teddy_edge.events import cloud_event
 from teddy_edge.fleet.receiver import BATCH_BYTES_MAX
 from teddy_edge.fleet.receiver import receive as run_receiver
+from teddy_edge.fleet.restamping import DatedRecord, dated
 from teddy_edge.fleet.sending import ask_for_replay, send_command
 from teddy_edge.fleet.sinks import SentCommand
 from teddy_edge.fleet.sqlite_sink import SqliteSink
 from teddy_edge.local_client import Reply
 from teddy_edge.messages import CommandEnvelope, rejection_of
 from teddy_edge.settings import BrokerSettings
+from teddy_edge.terminal import printable
 
 PASSWORD_VARIABLE: Final = "TEDDY_FLEET_PASSWORD"  # noqa: S105 (its name)
 ASK_WAIT_S: Final = 10.0
@@ -89,12 +93,43 @@ def replay(arguments: argparse.Namespace) -> int:
     return _work(arguments, work)
 
 
+def events(arguments: argparse.Namespace) -> int:
+    """List what a bear has sent, with the times that became known later."""
+    bear = _bear(arguments)
+
+    def work() -> int:
+        with closing(SqliteSink(arguments.database)) as sink:
+            position = sink.newest(bear)
+            if position is None:
+                return fail(f"{arguments.database} knows no events of {bear}", EXIT_FAILED)
+            epoch = arguments.epoch or position.epoch
+            for event in dated(lambda: sink.records(bear, epoch)):
+                if event.record.seq >= arguments.from_seq:
+                    print(_event_text(event, bear, arguments))
+        return EXIT_OK
+
+    return _work(arguments, work)
+
+
+def _event_text(event: DatedRecord, bear: str, arguments: argparse.Namespace) -> str:
+    record, corrected_ns = event.record, event.corrected_wall_ns
+    if not (arguments.json or arguments.data):
+        clock = record.trust.value if corrected_ns is None else "dated"
+        time = rfc3339(record.wall_ns if corrected_ns is None else corrected_ns)
+        return printable(f"{record.seq:>8}  {time}  {clock:<8}  {record.type:<20}  {record.stream}")
+    found = cloud_event(record, bear)
+    found["datedtime"] = None if corrected_ns is None else rfc3339(corrected_ns)
+    if not arguments.data:
+        del found["data"]
+    return json.dumps(found, ensure_ascii=False)
+
+
 def _work(arguments: argparse.Namespace, work: Callable[[], int | None], kept: str = "") -> int:
     """Do it, and say in one sentence why it could not be done."""
     also = f"; {kept}" if kept else ""
     try:
         return work() or EXIT_OK
-    except SinkUnusable as error:
+    except (SinkUnusable, WireError) as error:
         return fail(str(error), EXIT_FAILED)
     except sqlite3.Error as error:
         return fail(f"{arguments.database} cannot be used: {error}", EXIT_FAILED)

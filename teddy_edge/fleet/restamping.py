@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from teddy_edge.clock import Trust
+from teddy_edge.errors import WireError
 from teddy_edge.events import ClockSynced, DataClass, Record, decode_record
 from teddy_edge.sync.wire import WireRecord
 
@@ -31,7 +32,8 @@ class DatedRecord:
 def dated(read: Callable[[], Iterable[WireRecord]]) -> Iterator[DatedRecord]:
     """Date a series, which `read` gives from its beginning each time.
 
-    It is read twice, so that what became known last dates also what was recorded first.
+    It is read twice, so that what became known last dates also what was recorded first. Raises
+    `WireError` where a record is no event.
     """
     known: defaultdict[str, list[ClockSynced]] = defaultdict(list)
     for stored in read():
@@ -45,7 +47,10 @@ def dated(read: Callable[[], Iterable[WireRecord]]) -> Iterator[DatedRecord]:
 
 
 def _record(stored: WireRecord) -> Record:
-    return decode_record(stored.seq, stored.data_class, stored.body)
+    try:
+        return decode_record(stored.seq, stored.data_class, stored.body)
+    except (ValueError, TypeError, OverflowError):  # its text may hold what a child said
+        raise WireError(f"record {stored.seq} is no event that this version can read") from None
 
 
 def corrected_wall_ns(record: Record, known: Iterable[ClockSynced]) -> int | None:

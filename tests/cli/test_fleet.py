@@ -194,7 +194,7 @@ def test_a_broker_that_refuses_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert "refused to publish" in said
 
 
-@pytest.mark.parametrize("action", ["", "receive", "send", "replay"])
+@pytest.mark.parametrize("action", ["", "receive", "send", "replay", "events"])
 def test_help_is_fast_and_says_what_it_is_for(action: str) -> None:
     command = [
         sys.executable,

@@ -19,12 +19,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.device import counters, device_under
-from teddy_edge.eventlog.files import SystemFiles, write_whole
+from teddy_edge.eventlog.files import SystemFiles
 from teddy_edge.eventlog.frame import CHAIN_START, Entry
 from teddy_edge.eventlog.recovery import create_segment
 from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.segment import Header, Segment
 from teddy_edge.eventlog.spares import Spares, spare_name
+from teddy_edge.eventlog.whole_files import write_whole
 from teddy_edge.eventlog.writer import Append, SegmentWriter, framed_bytes
 from teddy_edge.settings import LogSettings
 

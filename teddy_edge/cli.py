@@ -1,6 +1,6 @@
 """The command line: what it accepts, and how it ends.
 
-What it does is in `cli_actions` and `cli_log`.
+What it does is in `cli_actions`, `cli_log`, `cli_rebuild` and `cli_fleet_actions`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """Every error of the daemon, in one tree. Nothing here imports anything of ours.
 
+The command line adds two of its own: `UsageError` and `RequestRefused`.
+
     TeddyEdgeError
     ├── SettingsError             the configuration file or the environment is wrong
     ├── CommandRejected           a command was refused; carries what its result says
@@ -10,7 +12,6 @@
     │   ├── LogLocked             another daemon has this log open
     │   ├── LogFormatUnsupported  written by a newer version; not damage
     │   ├── LogNotFound           the path holds no log
-    │   ├── LogDamaged            bytes that fail their checksum, with segment and offset
     │   ├── LogPoisoned           a write or fsync failed; nothing more is acknowledged
     │   ├── LogClosed             the log was closed; nothing can be appended
     │   ├── LogOverloaded         no room in the queue before the deadline
@@ -157,17 +158,6 @@ class LogNotFound(LogError):
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
         super().__init__(f"{path} is not an event log: {reason}")
-
-
-class LogDamaged(LogError):
-    """Bytes in a segment fail their checks."""
-
-    def __init__(self, path: Path, offset_bytes: int, expected: str, found: str) -> None:
-        self.path = path
-        self.offset_bytes = offset_bytes
-        self.expected = expected
-        self.found = found
-        super().__init__(f"{path} at byte {offset_bytes}: expected {expected}, found {found}")
 
 
 class LogPoisoned(LogError):

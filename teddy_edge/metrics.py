@@ -40,10 +40,6 @@ class Meter:
             return None
         return statistics.median(took_ns for _, took_ns in self._samples) / 1e6
 
-    def error_rate(self) -> float:
-        """Which part of all failed, from 0 to 1."""
-        return self.errors / self.total if self.total else 0.0
-
 
 class RateLimit:
     """Lets so many through in a minute for each key; a bucket that refills steadily."""

@@ -103,15 +103,17 @@ class CommandSettings(Section):
     unsynced_skew_s_max: int = Field(400 * 24 * 3600, ge=24 * 3600, le=10 * 365 * 24 * 3600)
     middleware: tuple[MiddlewareName, ...] = Field(
         ("metrics", "logging", "validation", "security", "dedupe", "rate_limit", "deadline"),
-        description="each at most once, with validation and security among them in this order",
+        description="each at most once, validation before security, also dedupe and deadline",
     )
 
     @field_validator("middleware")
     @classmethod
     def _has_what_it_needs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        needed = [name for name in names if name in {"validation", "security"}]
-        if len(set(names)) < len(names) or needed != ["validation", "security"]:
-            raise ValueError("each at most once, with validation and security in this order")
+        """Refuse a chain that would not keep a promise: one effect, none after the deadline."""
+        checks = [name for name in names if name in {"validation", "security"}]
+        has_all = {"dedupe", "deadline"} <= set(names) and checks == ["validation", "security"]
+        if not has_all or len(set(names)) < len(names):
+            raise ValueError("each at most once, and without some of them a promise is broken")
         return names
 
 

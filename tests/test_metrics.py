@@ -21,14 +21,14 @@ def measured(clock: FakeClock, took_s: list[float], failed: int = 0) -> Meter:
 
 def test_a_meter_without_samples_says_so() -> None:
     meter = Meter(FakeClock())
-    assert (meter.rate_per_s(), meter.median_ms(), meter.error_rate()) == (0.0, None, 0.0)
+    assert (meter.rate_per_s(), meter.median_ms()) == (0.0, None)
 
 
 def test_rate_median_and_errors_are_those_of_the_samples() -> None:
     meter = measured(FakeClock(), [0.5, 0.5, 1.0, 2.0, 0.5], failed=2)
     assert meter.median_ms() == 500
     assert meter.rate_per_s() == 5 / 4
-    assert (meter.total, meter.errors, meter.error_rate()) == (5, 2, 0.4)
+    assert (meter.total, meter.errors) == (5, 2)
 
 
 def test_a_rate_falls_while_nothing_comes() -> None:

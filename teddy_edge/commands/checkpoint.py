@@ -26,7 +26,8 @@ import msgpack
 from teddy_edge import __version__
 from teddy_edge.commands.write_state import WriteState
 from teddy_edge.eventlog import EventLog
-from teddy_edge.eventlog.files import Files, SystemFiles, read_if_possible, write_whole
+from teddy_edge.eventlog.files import Files, SystemFiles
+from teddy_edge.eventlog.whole_files import read_if_possible, write_whole
 from teddy_edge.settings import CommandSettings
 
 FORMAT: Final = 1

@@ -10,7 +10,7 @@
   (`LogPoisoned`) are refused.
 - A failed write or fsync is never tried again: `LogPoisoned`, and the process must end.
 - Opening costs what the last segment costs; reading from a number costs an index look-up.
-- `retain` keeps the log within its budget, and never takes what is unconfirmed and must stay; a
+- `retention` keeps the log within its budget, and never takes what is unconfirmed and must stay; a
   reserve keeps room on a full card for the essential data classes. What retention frees is
   recycled: its file becomes a later segment, and no old record in it comes back.
 

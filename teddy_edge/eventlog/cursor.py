@@ -12,7 +12,8 @@ from typing import NamedTuple
 from uuid import UUID
 from zlib import crc32
 
-from teddy_edge.eventlog.files import Files, SystemFiles, read_whole, write_whole
+from teddy_edge.eventlog.files import Files, SystemFiles
+from teddy_edge.eventlog.whole_files import read_whole, write_whole
 
 
 class _Position(NamedTuple):

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
-from teddy_edge.eventlog.files import Files, read_if_possible, write_whole
+from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.segment import Header
+from teddy_edge.eventlog.whole_files import read_if_possible, write_whole
 
 ORIGIN_NAME: Final = "origin"
 

@@ -6,16 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-from teddy_edge.eventlog.files import (
-    DAMAGED,
-    NEW,
-    NO_ROOM,
-    Files,
-    give_up,
-    is_file,
-    size_of,
-    write_whole,
-)
+from teddy_edge.eventlog.files import DAMAGED, NEW, NO_ROOM, Files
+from teddy_edge.eventlog.whole_files import give_up, is_file, size_of, write_whole
 from teddy_edge.settings import LogSettings
 
 TORN: Final = ".torn"

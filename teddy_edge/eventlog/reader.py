@@ -8,11 +8,12 @@ from collections import OrderedDict
 from operator import attrgetter
 from typing import Final
 
-from teddy_edge.eventlog.files import Files, read_whole
+from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import CHAIN_UNKNOWN
 from teddy_edge.eventlog.report import RecoveryReport
 from teddy_edge.eventlog.segment import INDEXES_MAX, Region, Segment, StoredRecord, read_region
 from teddy_edge.eventlog.survey import Gap, describe, survey
+from teddy_edge.eventlog.whole_files import read_whole
 
 READ_RECORDS_MAX: Final = 500
 READ_BYTES_MAX: Final = 1024 * 1024

@@ -16,18 +16,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import (
-    DAMAGED,
-    NO_ROOM,
-    Files,
-    is_file,
-    read_bytes,
-    read_if_possible,
-    refuse_shortage,
-    size_of,
-    write_unfinished,
-    write_whole,
-)
+from teddy_edge.eventlog.files import DAMAGED, NO_ROOM, Files
 from teddy_edge.eventlog.frame import (
     CHAIN_START,
     CHAIN_UNKNOWN,
@@ -51,6 +40,15 @@ from teddy_edge.eventlog.segment import (
 )
 from teddy_edge.eventlog.survey import Damage, Gap, Survey, describe, survey
 from teddy_edge.eventlog.unfinished import finish_renames, refuse_newer
+from teddy_edge.eventlog.whole_files import (
+    is_file,
+    read_bytes,
+    read_if_possible,
+    refuse_shortage,
+    size_of,
+    write_unfinished,
+    write_whole,
+)
 from teddy_edge.settings import LogSettings
 
 LOCK_NAME: Final = "lock"

@@ -11,9 +11,10 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from teddy_edge.eventlog.files import NEW, Files, give_up, is_file, size_of, write_whole
+from teddy_edge.eventlog.files import NEW, Files
 from teddy_edge.eventlog.quarantine import give_up_kept_aside
 from teddy_edge.eventlog.spares import Spares, give_up_spares
+from teddy_edge.eventlog.whole_files import give_up, is_file, size_of, write_whole
 
 RESERVE_NAME: Final = "reserve"
 

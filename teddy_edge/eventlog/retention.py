@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from teddy_edge.errors import LogClosed
-from teddy_edge.eventlog.files import DAMAGED, NEW, NO_ROOM, Files, read_whole, write_unfinished
+from teddy_edge.eventlog.files import DAMAGED, NEW, NO_ROOM, Files
 from teddy_edge.eventlog.frame import Frame
 from teddy_edge.eventlog.losses import LostRange
 from teddy_edge.eventlog.quarantine import Quarantine
@@ -29,6 +29,7 @@ from teddy_edge.eventlog.reserve import Reserve
 from teddy_edge.eventlog.rewriting import Fate, rewrite
 from teddy_edge.eventlog.segment import Header, Segment
 from teddy_edge.eventlog.survey import Survey, survey
+from teddy_edge.eventlog.whole_files import read_whole, write_unfinished
 from teddy_edge.eventlog.writer import poisoning
 from teddy_edge.settings import LogSettings
 

@@ -31,8 +31,9 @@ from uuid import UUID
 
 from teddy_edge.errors import LogFormatUnsupported
 from teddy_edge.eventlog import frame as framing
-from teddy_edge.eventlog.files import Files, read_bytes, refuse_shortage
+from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import CHAIN_START, CHAIN_UNKNOWN, Frame
+from teddy_edge.eventlog.whole_files import read_bytes, refuse_shortage
 
 FORMAT_VERSION: Final = 1
 MAGIC: Final = b"TEDDYLOG"

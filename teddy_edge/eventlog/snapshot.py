@@ -14,15 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from teddy_edge.errors import LogNotFound
-from teddy_edge.eventlog.files import (
-    DAMAGED,
-    NEW,
-    NOT_OF_THE_FILE,
-    Files,
-    SystemFiles,
-    read_whole,
-    size_of,
-)
+from teddy_edge.eventlog.files import DAMAGED, NEW, NOT_OF_THE_FILE, Files, SystemFiles
 from teddy_edge.eventlog.origin import origin_among, read_origin
 from teddy_edge.eventlog.quarantine import TORN
 from teddy_edge.eventlog.segment import (
@@ -35,6 +27,7 @@ from teddy_edge.eventlog.segment import (
     read_header,
 )
 from teddy_edge.eventlog.segment_view import Look, SegmentView, Standing
+from teddy_edge.eventlog.whole_files import read_whole, size_of
 
 
 @dataclass(slots=True)

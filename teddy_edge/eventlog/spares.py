@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from teddy_edge.eventlog.files import Files, give_up, is_file, size_of
+from teddy_edge.eventlog.files import Files
 from teddy_edge.eventlog.frame import SEAL_BYTES
 from teddy_edge.eventlog.segment import Header, Segment, encode_header, file_name
+from teddy_edge.eventlog.whole_files import give_up, is_file, size_of
 from teddy_edge.settings import LogSettings
 
 _NAME: Final = re.compile(r"([0-9]{20})\.spare")

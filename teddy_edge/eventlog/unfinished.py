@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from teddy_edge.eventlog.files import NEW, Files, is_file, read_whole, write_unfinished
+from teddy_edge.eventlog.files import NEW, Files
 from teddy_edge.eventlog.segment import first_seq_of, read_header
+from teddy_edge.eventlog.whole_files import is_file, read_whole, write_unfinished
 
 
 def refuse_newer(directory: Path, files: Files) -> None:

@@ -143,14 +143,6 @@ class Mosquitto:
         self.stop()
         self.start()
 
-    def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on after `pause`."""
-        self._signal(signal.SIGCONT)
-
     def log_tail(self, lines_max: int = 10) -> str:
         """The last lines that it logged."""
         if not self.log_file.exists():
@@ -197,7 +189,6 @@ class Mosquitto:
     def _end(self, number: signal.Signals) -> None:
         deadline = time.monotonic() + STOP_TIMEOUT_S
         self._signal(number)
-        self._signal(signal.SIGCONT)  # a frozen process would not hear it
         while self.pid is not None:
             if time.monotonic() > deadline:
                 number, deadline = signal.SIGKILL, deadline + STOP_TIMEOUT_S

@@ -8,7 +8,7 @@
     GET  /status                what `teddy-edge status` shows
     POST /rebuild               builds the read models anew, while all goes on: how far it is, as
                                 `rebuild` in the status; 409 where one is running
-    GET  /health                200 while the daemon answers, and what `get_health` measures
+    GET  /health                200 while the daemon answers: what `get_health` gives, and `sync`
     GET  /metrics               the same for Prometheus
 
 Whatever else goes wrong is `{"error": {"code", "message", "field"}}`: 503 where the card does not

@@ -49,7 +49,7 @@ METRICS: Final = (
 
 
 def exposition(health: Mapping[str, Any]) -> str:
-    """Write what `get_health` measured; what has no value yet is left out."""
+    """Write what the daemon measured (`BearView.health`); what has no value yet is left out."""
     return "".join(_lines(health))
 
 

@@ -51,10 +51,10 @@ class BearView(Protocol):
     """What the local API shows of the daemon as a whole."""
 
     def status(self) -> dict[str, Any]:
-        """Give `bear`, `version`, `broker`, `log`, `rebuild` and `socket` (`teddy-edge status`)."""
+        """Give what `teddy-edge status` shows: bear, version, broker, log, clock and so on."""
 
     def health(self) -> dict[str, Any]:
-        """Give what is measured now, as the query `get_health` does."""
+        """Give what is measured now: what the query `get_health` gives, and `sync`."""
 
     def begin_rebuild(self) -> bool:
         """Build the read models anew, in the background; False where that goes on already."""

@@ -159,11 +159,9 @@ class Uplink:
 
     async def run(self, connection: Connection) -> None:
         """Send for as long as the connection lives."""
-        watching = asyncio.create_task(self._watch_log(), name="uplink-watch")
-        try:
-            await self._send_for_ever(connection)
-        finally:
-            watching.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_log(), name="uplink watch")
+            tasks.create_task(self._send_for_ever(connection), name="uplink send")
 
     async def _watch_log(self) -> None:
         seq = self._log.last_seq

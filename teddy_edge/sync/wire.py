@@ -42,7 +42,7 @@ RECORDS_MAX: Final = 10_000
 COMPRESSION_LEVEL: Final = 3
 """Higher levels cost twice the time and save a twentieth (see docs/decisions/0008)."""
 
-SequenceNumber = Annotated[int, Field(ge=1, le=2**63 - 1)]
+ByteCount = Annotated[int, Field(ge=1, le=2**63 - 1)]
 BatchNumber = Annotated[int, Field(ge=1, le=2**62)]
 """No log gets so far; and the number behind it can still be asked for."""
 DataClass = Annotated[int, Field(ge=0, le=255)]
@@ -182,7 +182,7 @@ class BatchContent(BaseModel):
     chain_after: Chain
     replayed: bool
     records: tuple[tuple[DataClass, bytes], ...]
-    too_large: tuple[DataClass, Uuid, SequenceNumber] | None
+    too_large: tuple[DataClass, Uuid, ByteCount] | None
 
 
 def decode_batch(payload: bytes, bytes_max: int) -> EventBatch:

@@ -15,9 +15,10 @@ from random import Random
 import pytest
 
 from teddy_edge.errors import LogLocked
-from teddy_edge.eventlog.files import Files, SystemFiles, read_bytes, read_whole, write_whole
+from teddy_edge.eventlog.files import Files, SystemFiles
 from teddy_edge.eventlog.simulated_device import Loss
 from teddy_edge.eventlog.simulated_files import SimulatedFiles
+from teddy_edge.eventlog.whole_files import read_bytes, read_whole, write_whole
 
 
 @pytest.fixture(params=["system", "simulated"])

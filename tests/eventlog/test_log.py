@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from teddy_edge.errors import LogClosed, LogLocked, LogOverloaded, LogPoisoned, RecordTooLarge
-from teddy_edge.eventlog import Entry, EventLog, Gap, Policy, files, retention
+from teddy_edge.eventlog import Entry, EventLog, Gap, Policy, retention, whole_files
 from teddy_edge.eventlog.frame import FRAME_BYTES_MIN
 from teddy_edge.eventlog.simulated_files import FailAt, SimulatedFiles
 from teddy_edge.settings import LogSettings
@@ -322,7 +322,7 @@ async def test_a_log_is_not_given_up_while_retention_is_at_work(tmp_path: Path) 
     def slowly(*arguments: Any) -> Path:
         is_at_work.set()
         assert may_go_on.wait(60)
-        return files.write_unfinished(*arguments)
+        return whole_files.write_unfinished(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retention, "write_unfinished", slowly)

@@ -48,7 +48,7 @@ MUTANTS = [
     ),
     Mutant(
         "no directory fsync",
-        "files.py",
+        "whole_files.py",
         """    files.rename(unfinished, path)
     files.sync_directory(path.parent)
 """,
@@ -58,7 +58,7 @@ MUTANTS = [
     ),
     Mutant(
         "a new file takes its name before it is synced",
-        "files.py",
+        "whole_files.py",
         """        file.write(0, data)
         file.sync()
 """,

@@ -92,7 +92,8 @@ WRONG = [
 ]
 
 
-MIDDLEWARE = "each at most once, with validation and security among them in this order"
+MIDDLEWARE = "each at most once, validation before security, also dedupe and deadline"
+NEEDED = ("validation", "security", "dedupe", "deadline")
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG)
@@ -108,9 +109,16 @@ def test_a_wrong_value_is_named_with_its_file_and_what_is_accepted(
         ('["logging"]', f"commands.middleware: got a list; accepted: a list, {MIDDLEWARE}: one of"),
         ("3", f"commands.middleware: got 3; accepted: a list, {MIDDLEWARE}: one of"),
         (
-            '["validation", "security", "logging", "logging"]',
+            '["validation", "security", "dedupe", "deadline", "logging", "logging"]',
             f"commands.middleware: got a list; accepted: a list, {MIDDLEWARE}: one of",
         ),
+        *[
+            (
+                json.dumps([name for name in NEEDED if name != left_out]),
+                f"commands.middleware: got a list; accepted: a list, {MIDDLEWARE}: one of",
+            )
+            for left_out in NEEDED
+        ],
         (
             '["loging"]',
             'commands.middleware.0: got "loging"; accepted: one of "metrics", "logging"',
@@ -128,8 +136,8 @@ def test_a_list_in_the_environment_is_json(monkeypatch: pytest.MonkeyPatch) -> N
     assert complaint(None).startswith(
         "environment variable TEDDY_EDGE_COMMANDS__MIDDLEWARE: commands.middleware: got other text;"
     )
-    monkeypatch.setenv("TEDDY_EDGE_COMMANDS__MIDDLEWARE", '["validation", "security"]')
-    assert load_settings(None).commands.middleware == ("validation", "security")
+    monkeypatch.setenv("TEDDY_EDGE_COMMANDS__MIDDLEWARE", json.dumps(NEEDED))
+    assert load_settings(None).commands.middleware == NEEDED
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,18 @@ jittered back-off when the connection ends. What it promises:
 - Silence of the broker is noticed within 1.5 keepalive.
 - A clean stop publishes the will too: whoever reads it need not ask why we are gone.
 
-`link` is the loop and the handlers, `connection` one connection, `client` what aiomqtt is told.
+`subscription` is what a link is given, `link` the loop and the handlers, `connection` one
+connection, `client` what aiomqtt is told.
 """
 
-from teddy_edge.mqtt_link.client import Incoming, Will
-from teddy_edge.mqtt_link.link import Connection, Handler, MqttLink, Session, Subscription
+from teddy_edge.mqtt_link.client import Will
+from teddy_edge.mqtt_link.link import MqttLink
+from teddy_edge.mqtt_link.subscription import (
+    Connection,
+    Handler,
+    Incoming,
+    Session,
+    Subscription,
+)
 
 __all__ = ["Connection", "Handler", "Incoming", "MqttLink", "Session", "Subscription", "Will"]

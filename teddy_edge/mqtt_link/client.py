@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import aiomqtt
 from paho.mqtt.client import MQTTMessage
@@ -16,6 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from teddy_edge.errors import LinkLost
+from teddy_edge.mqtt_link.subscription import Incoming, Subscription
 from teddy_edge.settings import BrokerSettings
 
 DISCONNECT_WITH_WILL: Final = 4
@@ -24,36 +25,11 @@ CORRELATION_DATA: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message as it arrived; a topic that is not UTF-8 has U+FFFD where it is not."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    response_topic: str | None
-    correlation_data: bytes | None
-    content_type: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Will:
     """What the broker publishes, retained, when we are gone."""
 
     topic: str
     payload: bytes
-
-
-class Filter(NamedTuple):
-    """What to subscribe to."""
-
-    topics: str
-    qos: int = 1
-    retained_once: bool = False
-    """What the broker has retained comes with a new subscription only, not at each connect."""
-    no_local: bool = False
-    """What we publish ourselves does not come back."""
-    may_be_refused: bool = False
 
 
 def new_client(settings: BrokerSettings, client_id: str, will: Will | None) -> aiomqtt.Client:
@@ -105,7 +81,7 @@ def could_not_connect(settings: BrokerSettings, reason: str) -> LinkLost:
     return LinkLost(f"cannot connect to {settings.host}:{settings.port}: {reason}{hint}")
 
 
-def subscribe_options(each: Filter) -> SubscribeOptions:
+def subscribe_options(each: Subscription) -> SubscribeOptions:
     """Keep the retain flag as the sender set it: a retained command must be seen to be one."""
     handling = (
         SubscribeOptions.RETAIN_SEND_IF_NEW_SUB

@@ -29,8 +29,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from teddy_edge.errors import LinkError, LinkLost, LinkOverrun, LinkRefused, PacketTooLarge
 from teddy_edge.mqtt_link.buffered_socket import BufferedSocket, has_unread
 from teddy_edge.mqtt_link.client import (
-    Filter,
-    Incoming,
     Will,
     could_not_connect,
     goodbye,
@@ -41,6 +39,7 @@ from teddy_edge.mqtt_link.client import (
     subscribe_options,
 )
 from teddy_edge.mqtt_link.room import Room, held_bytes
+from teddy_edge.mqtt_link.subscription import Incoming, Subscription
 from teddy_edge.settings import BrokerSettings
 
 logger = logging.getLogger("teddy_edge.mqtt_link")
@@ -123,9 +122,9 @@ class OneConnection:
         if (sock := self._paho.socket()) is not None:
             self._paho._sock = BufferedSocket(sock)
 
-    async def subscribe(self, filters: Sequence[Filter]) -> None:
-        """Subscribe to each filter; a refusal of one that may not be is `LinkRefused`."""
-        wanted = [(each.topics, subscribe_options(each)) for each in filters]
+    async def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Subscribe; a refusal of what may not be refused is `LinkRefused`."""
+        wanted = [(each.topic_filter, subscribe_options(each)) for each in subscriptions]
         if not wanted:
             return
         with self._awaiting_an_answer():
@@ -133,9 +132,9 @@ class OneConnection:
                 codes = await self._client.subscribe(wanted)
             except aiomqtt.MqttError as error:
                 raise LinkLost(f"no answer to our subscriptions: {error}") from error
-        for each, code in zip(filters, codes, strict=True):
+        for each, code in zip(subscriptions, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
-                refused = LinkRefused("subscribe to", each.topics, str(code))
+                refused = LinkRefused("subscribe to", each.topic_filter, str(code))
                 if not each.may_be_refused:
                     raise refused
                 logger.warning("%s", refused)

@@ -5,72 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 from teddy_edge.backoff import Backoff
 from teddy_edge.errors import LinkError, LinkOverrun
-from teddy_edge.mqtt_link.client import Filter, Incoming, Will
+from teddy_edge.mqtt_link.client import Will
 from teddy_edge.mqtt_link.connection import Delivery, OneConnection
+from teddy_edge.mqtt_link.subscription import Connection, Incoming, Session, Subscription
 from teddy_edge.settings import BrokerSettings
 
 logger = logging.getLogger("teddy_edge.mqtt_link")
-
-
-class Connection(Protocol):
-    """One connection to the broker; it never becomes another one."""
-
-    session_present: bool
-    """Whether the broker still had our session."""
-
-    async def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        correlation_data: bytes | None = None,
-        content_type: str | None = None,
-    ) -> None:
-        """Return once the broker has acknowledged it, or raise a `LinkError`."""
-
-
-Handler = Callable[[Connection, Incoming], Awaitable[None]]
-"""Takes a message; its normal return is the acknowledgement. Cancelled when the connection ends."""
-
-Session = Callable[[Connection], Awaitable[None]]
-"""Lives with a connection and is cancelled when it ends; it may return earlier."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """Which messages go to which handler.
-
-    `ordered`: one at a time, in the order of arrival. Else up to `receive_maximum` at once, started
-    in that order. A topic that several filters match goes to the first of them. `retained_once`:
-    what the broker has retained comes when it does not know us any more, and not at each connect.
-    `no_local`: what we publish ourselves does not come. `may_be_refused`: we can do without it.
-    """
-
-    topic_filter: str
-    handler: Handler
-    qos: int = 1
-    ordered: bool = False
-    retained_once: bool = False
-    no_local: bool = False
-    may_be_refused: bool = False
-
-    def matches(self, topic: str) -> bool:
-        """Tell whether the filter takes this topic."""
-        levels, wanted = topic.split("/"), self.topic_filter.split("/")
-        if wanted[-1] == "#":
-            wanted = wanted[:-1]
-            levels = levels[: len(wanted)]
-        return len(levels) == len(wanted) and all(
-            want in ("+", level) for want, level in zip(wanted, levels, strict=True)
-        )
 
 
 class MqttLink:
@@ -142,18 +87,7 @@ class MqttLink:
         raise tasks.errors[0]
 
     async def _begin(self, connection: OneConnection, tasks: _Tasks) -> None:
-        await connection.subscribe(
-            [
-                Filter(
-                    each.topic_filter,
-                    each.qos,
-                    each.retained_once,
-                    each.no_local,
-                    each.may_be_refused,
-                )
-                for each in self._subscriptions
-            ]
-        )
+        await connection.subscribe(self._subscriptions)
         self._announce(connection)
         for name, session in self._sessions.items():
             tasks.start(name, _call(session, connection))

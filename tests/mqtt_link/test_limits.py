@@ -14,7 +14,6 @@ from teddy_edge.errors import LinkLost, LinkRefused
 from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.mqtt_link import Connection, Incoming, MqttLink, Subscription
 from teddy_edge.mqtt_link.buffered_socket import BufferedSocket
-from teddy_edge.mqtt_link.client import Filter
 from teddy_edge.mqtt_link.connection import Delivery, OneConnection
 from tests.mqtt_link.linking import TIMEOUT_S, running, settings_for, until
 from tests.mqtt_link.peers import RawBroker, publish_packet
@@ -22,6 +21,10 @@ from tests.mqtt_link.peers import RawBroker, publish_packet
 WINDOW = 5
 HELD_BYTES_MAX = 1_000_000
 CERTIFICATES = Path(__file__).with_name("certificates")
+
+
+async def handle(_connection: Connection, _message: Incoming) -> None:
+    """Take what comes."""
 
 
 class Held:
@@ -63,7 +66,7 @@ async def test_what_exceeds_the_window_is_not_read_until_there_is_room(*, tls: b
         connection = connect(raw, held, tls=tls, ca_file=CERTIFICATES / "ca.crt")
         try:
             await connection.open()
-            await connection.subscribe([Filter("to/bear")])
+            await connection.subscribe([Subscription("to/bear", handle)])
             await until(lambda: len(held.deliveries) == WINDOW)
             await asyncio.sleep(0.2)
             assert len(held.deliveries) == WINDOW
@@ -83,7 +86,7 @@ async def test_an_awaited_acknowledgement_is_read_although_the_window_is_full() 
         connection = connect(raw, held)
         try:
             await connection.open()
-            await connection.subscribe([Filter("to/bear")])
+            await connection.subscribe([Subscription("to/bear", handle)])
             await until(lambda: len(held.deliveries) >= WINDOW)
             await asyncio.wait_for(connection.publish("from/bear", b""), TIMEOUT_S)
         finally:
@@ -102,7 +105,7 @@ async def test_a_flood_is_cut_off_at_the_limit_and_left_to_the_next_connection(
         try:
             await connection.open()
             publishing = asyncio.create_task(connection.publish("from/bear", b""))
-            await connection.subscribe([Filter("to/bear")])
+            await connection.subscribe([Subscription("to/bear", handle)])
             await until(lambda: held.held_bytes > HELD_BYTES_MAX - 62_000)
             ending = asyncio.create_task(connection.until_it_ends())
             await asyncio.sleep(0.1)

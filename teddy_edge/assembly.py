@@ -160,7 +160,7 @@ def checkpoint_of(settings: Settings, clock: Clock, log: EventLog) -> Checkpoint
     return Checkpoint(
         settings.checkpoint_file,
         log,
-        lambda: WriteState(tuple(settings.buttons.pins), clock, settings.commands),
+        lambda: WriteState(clock, settings.commands),
         limits=settings.commands,
         room_bytes=settings.log.segment_bytes_max + 3 * settings.log.reserve_bytes,
     )
@@ -199,6 +199,7 @@ def _command_bus(
         commands,
         aggregates,
         clock,
+        buttons=settings.buttons.pins,
         keep_words=settings.commands.keep_words,
         children_max=settings.commands.children_max,
     )

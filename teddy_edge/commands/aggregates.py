@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
 
 from teddy_edge.domain import child, conversation
-from teddy_edge.domain.bear import Bear
 from teddy_edge.domain.child import Child
 from teddy_edge.domain.conversation import Conversation
 from teddy_edge.events import (
@@ -26,8 +25,7 @@ CONVERSATIONS_MAX = 1000
 class Aggregates:
     """Every aggregate of this bear. One thread, the event loop's, reads and changes them."""
 
-    def __init__(self, buttons: Iterable[str]) -> None:
-        self.bear = Bear(buttons=tuple(buttons))
+    def __init__(self) -> None:
         self._children: dict[str, Child] = {}
         self._child_id_of_udid: dict[str, str] = {}
         self._conversations: OrderedDict[str, Conversation] = OrderedDict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from teddy_edge.clock import NS_PER_US, Clock, Trust, microseconds
@@ -88,13 +89,13 @@ class PressButtonHandler:
 
     command_type = bear.PressButton
 
-    def __init__(self, aggregates: Aggregates) -> None:
-        self._aggregates = aggregates
+    def __init__(self, buttons: Collection[str]) -> None:
+        self._buttons = buttons
 
     def handle(self, command: bear.PressButton, context: CommandContext) -> Decision:
         """Decide by the buttons that this bear has."""
         del context
-        return Decision(bear.STREAM, bear.decide(self._aggregates.bear, command))
+        return Decision(bear.STREAM, bear.decide(self._buttons, command))
 
 
 class SetClockHandler:
@@ -119,7 +120,13 @@ class SetClockHandler:
 
 
 def register_handlers(
-    bus: CommandBus, aggregates: Aggregates, clock: Clock, *, keep_words: bool, children_max: int
+    bus: CommandBus,
+    aggregates: Aggregates,
+    clock: Clock,
+    *,
+    buttons: Collection[str],
+    keep_words: bool,
+    children_max: int,
 ) -> None:
     """Give the bus every command that this bear knows."""
     bus.register(RegisterChildHandler(aggregates, children_max))
@@ -132,7 +139,7 @@ def register_handlers(
     bus.register(StartConversationHandler(aggregates))
     for about_conversation in (conversation.RecordConversationTurn, conversation.EndConversation):
         bus.register(ConversationHandler(about_conversation, aggregates, keep_words=keep_words))
-    bus.register(PressButtonHandler(aggregates))
+    bus.register(PressButtonHandler(buttons))
     bus.register(SetClockHandler(clock))
 
 

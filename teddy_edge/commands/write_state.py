@@ -17,8 +17,8 @@ from teddy_edge.settings import CommandSettings
 class WriteState:
     """The aggregates, the ends of commands, and what the log says of itself. One thread uses it."""
 
-    def __init__(self, buttons: Sequence[str], clock: Clock, limits: CommandSettings) -> None:
-        self.aggregates = Aggregates(buttons)
+    def __init__(self, clock: Clock, limits: CommandSettings) -> None:
+        self.aggregates = Aggregates()
         self.ends = Ends(clock, limits)
         self.clock_synced: ClockSynced | None = None
         """The newest of its kind: what is known of the time, if it is of this boot."""

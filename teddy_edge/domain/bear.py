@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar
 
@@ -39,16 +39,9 @@ class SetClock(Command):
     now: Annotated[Moment, Field(strict=False, ge=SET_MIN, le=SET_MAX)]
 
 
-@dataclass(frozen=True, slots=True)
-class Bear:
-    """What the rules need to know of the bear."""
-
-    buttons: tuple[str, ...]
-
-
-def decide(state: Bear, command: PressButton) -> list[Event]:
-    """Record a press of a button that the bear has."""
-    if command.button not in state.buttons:
-        known = ", ".join(state.buttons)
+def decide(buttons: Collection[str], command: PressButton) -> list[Event]:
+    """Record a press of one of the buttons that the bear has."""
+    if command.button not in buttons:
+        known = ", ".join(buttons)
         raise CommandRejected("unknown_button", f"this bear has the buttons {known}", "data.button")
     return [ButtonPressed(button=command.button)]

@@ -52,7 +52,7 @@ class Box:
     ) -> None:
         self.log = log
         self.clock = clock
-        self.state = WriteState(("left_paw", "right_paw"), clock, settings)
+        self.state = WriteState(clock, settings)
         while self.state.follow(log):
             pass
         self.aggregates = self.state.aggregates
@@ -74,7 +74,12 @@ class Box:
         )
         self.bus.use(self.standard)
         register_handlers(
-            self.bus, self.aggregates, clock, keep_words=keep_words, children_max=CHILDREN_MAX
+            self.bus,
+            self.aggregates,
+            clock,
+            buttons=("left_paw", "right_paw"),
+            keep_words=keep_words,
+            children_max=CHILDREN_MAX,
         )
 
     def apply(self, event: Event) -> None:

@@ -49,7 +49,7 @@ class Counting(WriteState):
 
 
 def new_state(clock: FakeClock | None = None, limits: CommandSettings = LIMITS) -> Counting:
-    return Counting(("left_paw", "right_paw"), clock or FakeClock(), limits)
+    return Counting(clock or FakeClock(), limits)
 
 
 def checkpoint(log: EventLog, files: SimulatedFiles) -> Checkpoint:

@@ -19,14 +19,8 @@ from teddy_edge.events import Record, decode_record
 from teddy_edge.messages import Actor, CommandEnvelope, Origin, Result
 from teddy_edge.settings import CommandSettings, LogSettings, QuerySettings, Settings
 from teddy_edge.testing import FakeClock
+from tests.acceptance.bear import EMMA
 
-EMMA = {
-    "parent_id": "parent-123",
-    "device_id": "device-456",
-    "name": "Emma",
-    "age": 7,
-    "udid": "unique-device-emma-001",
-}
 YEAR_S = 365 * 24 * 3600
 YEARS_OFF = (-50, 0, 50)
 LIFE_S = 60

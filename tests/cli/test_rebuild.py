@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.inputs.recording import until
 from tests.inputs.served import Served, serving
+from tests.mqtt_link.linking import until
 
 ROOT = Path(__file__).parents[2]
 

@@ -45,6 +45,15 @@ async def write_history(files: Files, sizes: Sequence[int] = APPEND_SIZES) -> Ev
     return log
 
 
+async def closed_log() -> tuple[SimulatedFiles, list[Layout]]:
+    """A log of several segments whose owner closed it, and what stands where in it."""
+    files = SimulatedFiles()
+    await (await write_history(files)).close()
+    found = layouts(files)
+    assert len(found) >= 3
+    return files, found
+
+
 async def append(log: EventLog, size: int) -> int:
     """Append records that say their numbers."""
     first_seq = log.last_seq + 1

@@ -20,20 +20,13 @@ from tests.eventlog.histories import (
     Found,
     Layout,
     append,
+    closed_log,
     examine,
     layouts,
     write_history,
 )
 
 ALL = list(range(1, sum(APPEND_SIZES) + 1))
-
-
-async def closed_log() -> tuple[SimulatedFiles, list[Layout]]:
-    files = SimulatedFiles()
-    await (await write_history(files)).close()
-    found = layouts(files)
-    assert len(found) >= 3
-    return files, found
 
 
 async def killed_log() -> tuple[SimulatedFiles, list[Layout]]:

@@ -31,17 +31,12 @@ from tests.eventlog.histories import (
     TINY,
     Layout,
     body_of,
+    closed_log,
     layouts,
     write_history,
 )
 
 LAST = sum(APPEND_SIZES)
-
-
-async def closed_log() -> tuple[SimulatedFiles, list[Layout]]:
-    files = SimulatedFiles()
-    await (await write_history(files)).close()
-    return files, layouts(files)
 
 
 def statistics_of(files: SimulatedFiles) -> Statistics:

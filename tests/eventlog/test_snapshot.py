@@ -27,8 +27,8 @@ from tests.eventlog.histories import (
     APPEND_SIZES,
     DIRECTORY,
     TINY,
-    Layout,
     append,
+    closed_log,
     layouts,
     write_history,
 )
@@ -36,12 +36,6 @@ from tests.eventlog.histories import (
 LAST = sum(APPEND_SIZES)
 REMOVABLE = 6
 POLICY = Policy(removable=frozenset({REMOVABLE}))
-
-
-async def closed_log() -> tuple[SimulatedFiles, list[Layout]]:
-    files = SimulatedFiles()
-    await (await write_history(files)).close()
-    return files, layouts(files)
 
 
 async def log_of_single_records(files: SimulatedFiles) -> EventLog:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from teddy_edge.errors import CommandRejected
 from teddy_edge.messages import (
@@ -89,10 +88,3 @@ class RecordingQueries:
             complete=True,
             correlation_id=envelope.correlation_id,
         )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, for at most a minute."""
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 (what is waited for sets no event)
-            await asyncio.sleep(0.005)

@@ -28,8 +28,8 @@ from teddy_edge.errors import (
 from teddy_edge.inputs.exposition import exposition
 from teddy_edge.local_client import Reply, RequestRefused, UnixConnection
 from teddy_edge.messages import ErrorDetail, Origin
-from tests.inputs.recording import until
 from tests.inputs.served import FakePins, Served, serving
+from tests.mqtt_link.linking import until
 
 ID = "0192f0c1-2a3b-7c4d-8e5f-001122334455"
 Given = TypeVar("Given")

@@ -16,7 +16,8 @@ from teddy_edge.inputs.gpio import Buttons, SimulatedPins
 from teddy_edge.messages import Origin
 from teddy_edge.settings import ButtonSettings
 from teddy_edge.testing import FakeClock
-from tests.inputs.recording import RecordingCommands, until
+from tests.inputs.recording import RecordingCommands
+from tests.mqtt_link.linking import until
 
 SETTINGS = ButtonSettings(queue_max=2)
 

@@ -14,6 +14,7 @@ from teddy_edge.fleet.broker import Mosquitto
 from teddy_edge.settings import SyncSettings
 from teddy_edge.sync.batch_size import BYTES_MIN, BatchSize
 from tests.faults.fault_proxy import FaultProxy
+from tests.mqtt_link.linking import until
 from tests.sync.uplinking import TOPICS, Bear, Cloud, running
 
 RECORDS = 64
@@ -102,8 +103,7 @@ async def test_events_that_the_broker_refuses_wait_and_the_connection_stands(
     with Mosquitto(tmp_path / "strict", lines=[f"acl_file {rules}"]) as strict:
         async with running(tmp_path, strict, impatient) as (bear, cloud):
             await bear.append(1)
-            while caplog.text.count("events are refused") < 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await until(lambda: caplog.text.count("events are refused") >= 2)
             await bear.violate()
             await cloud.heard("urgent 2")
     assert "next try" not in caplog.text, "no connection ended"

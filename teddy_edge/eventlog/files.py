@@ -28,8 +28,8 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 UNREADABLE = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
 """What a card and its file system say of blocks and files that they cannot read."""
 
-SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""What the system says when it has no descriptor or no memory left: nothing of the file."""
+SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM}) | NO_ROOM
+"""What the system says when it has no descriptor, memory or room left: nothing of the file."""
 
 NOT_OF_THE_FILE = SHORT_OF | {errno.EACCES, errno.EPERM}
 """What says something of who looks, or when, and not that what is looked at is damaged."""

@@ -24,10 +24,20 @@ def refuse_shortage(error: OSError) -> None:
         raise error
 
 
+def open_to_read(files: Files, path: Path) -> File:
+    """Open a file; once more where the card could not, since a file is given up for good."""
+    try:
+        return files.open(path)
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+    return files.open(path)
+
+
 def is_file(files: Files, path: Path) -> bool:
     """Tell whether there is a regular file that can be opened."""
     try:
-        files.open(path).close()
+        open_to_read(files, path).close()
     except OSError as error:
         refuse_shortage(error)
         return False
@@ -47,7 +57,7 @@ def give_up(directory: Path, files: Files, names: Iterable[str]) -> bool:
 
 def size_of(files: Files, path: Path) -> int:
     """Give the size of a file in bytes."""
-    file = files.open(path)
+    file = open_to_read(files, path)
     try:
         return file.size_bytes()
     finally:
@@ -59,7 +69,7 @@ def read_whole(files: Files, path: Path) -> bytes:
 
     Raises `OSError` where it cannot be opened, or is larger than any file of ours.
     """
-    file = files.open(path)
+    file = open_to_read(files, path)
     try:
         size_bytes = file.size_bytes()
         if size_bytes > FILE_BYTES_MAX:
@@ -81,7 +91,7 @@ def read_if_possible(files: Files, path: Path) -> bytes | None:
 
 def read_bytes(files: Files, path: Path, offset_bytes: int, size_bytes: int) -> bytes:
     """Read a part of a file, with zeros where the device cannot read it."""
-    file = files.open(path)
+    file = open_to_read(files, path)
     try:
         return _read_what_can_be(file, offset_bytes, size_bytes)
     finally:
@@ -90,17 +100,25 @@ def read_bytes(files: Files, path: Path, offset_bytes: int, size_bytes: int) -> 
 
 def _read_what_can_be(file: File, offset_bytes: int, size_bytes: int) -> bytes:
     """Read in one go; where that fails, block by block, so that one bad block costs only itself."""
+    data = _read_unless_bad(file, offset_bytes, size_bytes)
+    if data is not None:
+        return data
+    if size_bytes <= BLOCK_BYTES:  # once more, since what it holds would be lost
+        data = _read_unless_bad(file, offset_bytes, size_bytes)
+        return bytes(size_bytes) if data is None else data
+    first_bytes = max(size_bytes // 2 // BLOCK_BYTES, 1) * BLOCK_BYTES
+    return _read_what_can_be(file, offset_bytes, first_bytes) + _read_what_can_be(
+        file, offset_bytes + first_bytes, size_bytes - first_bytes
+    )
+
+
+def _read_unless_bad(file: File, offset_bytes: int, size_bytes: int) -> bytes | None:
     try:
         return file.read(offset_bytes, size_bytes)
     except OSError as error:
         if error.errno not in UNREADABLE:
             raise
-    if size_bytes <= BLOCK_BYTES:
-        return bytes(size_bytes)
-    first_bytes = max(size_bytes // 2 // BLOCK_BYTES, 1) * BLOCK_BYTES
-    return _read_what_can_be(file, offset_bytes, first_bytes) + _read_what_can_be(
-        file, offset_bytes + first_bytes, size_bytes - first_bytes
-    )
+        return None
 
 
 def write_unfinished(files: Files, path: Path, data: bytes) -> Path:

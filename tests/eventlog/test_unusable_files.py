@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -116,22 +117,40 @@ async def test_a_segment_that_the_file_system_refuses_is_lost_and_counted(
         await log.close()
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-async def test_what_the_system_is_short_of_is_never_taken_for_damage(code: int) -> None:
-    """Whichever file it happens at, the start fails and the next one finds everything."""
+@pytest.mark.parametrize("count", [2, 30])
+@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("operation", ["open", "read"])
+@pytest.mark.parametrize(
+    "code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EIO, errno.EUCLEAN]
+)
+async def test_what_fails_once_is_never_taken_for_damage(
+    code: int, operation: str, is_killed: bool, count: int
+) -> None:
+    """Whichever file it happens at, this start or the next one finds everything, and goes on."""
     files = SimulatedFiles()
-    await (await write_history(files, [1] * 30)).close()
+    log = await write_history(files, [1] * count)
+    left = files.copy()
+    await log.close()
+    if is_killed:  # before room was made ahead of the last commit
+        last = layouts(left)[-1]
+        left.damage(last.path, last.data[: last.frames[-1].end_bytes])
+    else:
+        left = files
     for number in itertools.count():
-        again = files.copy()
-        again.fault = FailAt(number, code, "open")
-        try:
-            EventLog.open(DIRECTORY, TINY, again)
-        except LogPoisoned:
-            pass
-        else:
-            break  # there are no more files to open
+        again = left.copy()
+        again.fault = fault = FailAt(number, code, operation)
+        expected = list(range(1, count + 1))
+        with contextlib.suppress(LogPoisoned):
+            log = EventLog.open(DIRECTORY, TINY, again)
+            again.fault = FailAt(0, code, "none")
+            log.start()
+            expected.append(await append(log, 1))
+            await log.close()
+        if not fault.fired:
+            break
         log = EventLog.open(DIRECTORY, TINY, again.copy())
-        assert [record.seq for record in log.read(1, 1000, 1 << 20)] == list(range(1, 31))
+        assert [record.seq for record in log.read(1, 1000, 1 << 20)] == expected
+        assert expected[-1] in (count, count + 1)
         assert log.report.missing_count == 0
     assert number > len(layouts(files))
 

@@ -16,7 +16,16 @@ import pytest
 
 from tests.acceptance.bear import DAEMON
 
-STORAGE_CALLS = ("openat", "pwrite64", "fdatasync", "fsync", "ftruncate", "rename", "mkdir")
+STORAGE_CALLS = (
+    "openat",
+    "pread64",
+    "pwrite64",
+    "fdatasync",
+    "fsync",
+    "ftruncate",
+    "rename",
+    "mkdir",
+)
 SEQS_MAX = 40
 """Segments up to this number are watched."""
 FLUSH_S_MAX = 60.0

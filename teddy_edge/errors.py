@@ -23,7 +23,7 @@ The command line adds two of its own: `UsageError` and `RequestRefused`.
     │   ├── LinkLost              could not connect, or the connection ended
     │   │   └── LinkOverrun       more came than may be held; the rest comes anew
     │   └── LinkRefused           the broker answered with a failure code
-    │       └── PacketTooLarge    it had said that it takes no packet of this size
+    │       └── PacketTooLarge    it takes no packet of this size
     ├── WireError                 a payload that is not what the wire contract says
     ├── PinsUnavailable           the GPIO pins cannot be used
     ├── ServiceClosed             the library is used before `initialize` or after `close`
@@ -264,13 +264,13 @@ class LinkRefused(LinkError):
 
 
 class PacketTooLarge(LinkRefused):
-    """A publish was not sent: the broker had said that it takes no packet of this size."""
+    """The broker takes no packet of this size: it said its limit before, or refused this one."""
 
-    def __init__(self, topic: str, packet_bytes: int, packet_bytes_max: int) -> None:
+    def __init__(self, topic: str, packet_bytes: int, packet_bytes_max: int | None) -> None:
         self.packet_bytes = packet_bytes
         self.packet_bytes_max = packet_bytes_max
-        reason = f"{packet_bytes} bytes are over its limit of {packet_bytes_max}"
-        super().__init__("publish to", topic, reason)
+        limit = "" if packet_bytes_max is None else f" of {packet_bytes_max}"
+        super().__init__("publish to", topic, f"{packet_bytes} bytes are over its limit{limit}")
 
 
 class WireError(TeddyEdgeError):

@@ -138,6 +138,8 @@ class QuerySettings(Section):
     analytics_ttl_s: float = Field(120 * 60, ge=0, le=7 * 24 * 3600)
     warm_up_children_max: int = Field(100, ge=0, le=10_000)
     expensive_per_minute: int = Field(60, ge=1, le=100_000)
+    answer_bytes_max: int = Field(64 * 1024, ge=1024, le=1024**2)
+    at_once_max: int = Field(4, ge=1, le=64)
 
 
 class SyncSettings(Section):

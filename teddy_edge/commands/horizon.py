@@ -11,8 +11,9 @@ Each end says how many commands were done before it, and when the latest of thes
 fewer are read from the log, the rest was removed or is damaged, and lies behind the horizon too.
 
 A sender whose clock is ahead would draw the horizon with it, over everybody else's commands. What
-is issued further ahead than settings allow is therefore refused; while the time is not known, ahead
-of the latest command that was done, since senders together know the time better than the bear.
+is issued further ahead than settings allow is therefore refused; while no network has told the
+time, ahead of the latest command that was done, since senders together know it better than the
+bear, and than a parent who may have set it wrongly.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Horizon:
 
     def _ceiling_us(self) -> int | None:
         now_us = self._clock.wall_ns() // NS_PER_US
-        if self._clock.trust() is not Trust.UNSYNCED:
+        if self._clock.trust() is Trust.SYNCED:
             return now_us + self._skew_us
         if self.latest_us is None:
             return None

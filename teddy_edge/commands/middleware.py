@@ -105,9 +105,10 @@ class DedupeMiddleware:
 class DeadlineMiddleware:
     """Refuses a command whose time is over.
 
-    Where the wall clock cannot be trusted, its life counts from when it first came, by monotonic
-    time; after a restart, from when it comes again. How long the broker held it before that cannot
-    be known, so what must not come late (`Command.needs_trusted_time`) is refused.
+    Where the wall clock cannot be trusted, or is what the command corrects, its life counts from
+    when it first came, by monotonic time; after a restart, from when it comes again. How long the
+    broker held it before that cannot be known, so what must not come late
+    (`Command.needs_trusted_time`) is refused.
     """
 
     def __init__(self, clock: Clock, command_type: Callable[[str], type[Command]]) -> None:
@@ -122,18 +123,23 @@ class DeadlineMiddleware:
         return await call_next(context)
 
     def _check(self, context: CommandContext, expires_at: datetime) -> None:
-        if self._clock.trust() is Trust.UNSYNCED:
+        trust = self._clock.trust()
+        if trust is Trust.UNSYNCED:
             self._check_risk(context)
+        if trust is Trust.SYNCED or (trust is Trust.SET and not self._type(context).corrects_time):
+            is_over = self._clock.wall_ns() > expires_at.timestamp() * NS_PER_S
+        else:
             life_s = (expires_at - context.envelope.issued_at).total_seconds()
             is_over = self._clock.monotonic_ns() - context.received_ns > life_s * NS_PER_S
-        else:
-            is_over = self._clock.wall_ns() > expires_at.timestamp() * NS_PER_S
         if is_over:
             raise CommandExpired("expired", "the command came after its deadline", "expires_at")
 
+    def _type(self, context: CommandContext) -> type[Command]:
+        return self._command_type(context.envelope.name)
+
     def _check_risk(self, context: CommandContext) -> None:
         may_be_late = context.origin is Origin.MQTT
-        if may_be_late and self._command_type(context.envelope.name).needs_trusted_time:
+        if may_be_late and self._type(context).needs_trusted_time:
             sentence = "the bear does not know the time now, and this cannot be taken back"
             raise CommandRejected("time_unknown", sentence, "expires_at")
 

@@ -35,6 +35,7 @@ class SetClock(Command):
     """
 
     wire_name: ClassVar[str] = "set_clock"
+    corrects_time: ClassVar[bool] = True
 
     now: Annotated[Moment, Field(strict=False, ge=SET_MIN, le=SET_MAX)]
 

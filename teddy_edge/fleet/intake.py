@@ -187,6 +187,10 @@ def _new_records(batch: EventBatch, stored: Position | None) -> Sequence[WireRec
 
 
 async def _confirm(connection: Connection, bear: str, position: Position) -> None:
+    """Confirm. What the broker refuses for one bear must not keep the others waiting."""
     confirmation = Confirmation(epoch=position.epoch, seq=position.seq, chain=position.chain.hex())
     payload = encode_signal(confirmation)
-    await connection.publish(Topics(bear).confirmed, payload, retain=True)
+    try:
+        await connection.publish(Topics(bear).confirmed, payload, retain=True)
+    except LinkRefused as error:
+        logger.warning("%s: cannot confirm: %s", bear, error.reason)

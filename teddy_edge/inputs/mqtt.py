@@ -37,6 +37,8 @@ RETAINED = CommandRejected("retained", "a retained message is refused: it would 
 _Sent = tuple[UUID, str, Actor]
 """What a command must have in common with an earlier one to be the same."""
 
+CORRELATION_BYTES_MAX = 1024
+"""Longer correlation data does not come back: it would make each reply as long."""
 NO_ROOM_MAX = 1000
 """Commands of which it is remembered that the card had no room for them."""
 
@@ -57,6 +59,7 @@ class MqttInput:
         self._topics = topics
         self._bear = settings.bear
         self._limits = settings.commands
+        self._answers = settings.queries
         self._retry_s = settings.log.queue_timeout_s
         self._clock = clock
         self._no_room: OrderedDict[_Sent, Result] = OrderedDict()
@@ -65,7 +68,12 @@ class MqttInput:
         """Say what to subscribe to."""
         return (
             Subscription(self._topics.commands, self._on_command, retained_once=True),
-            Subscription(self._topics.queries, self._on_query, retained_once=True),
+            Subscription(
+                self._topics.queries,
+                self._on_query,
+                retained_once=True,
+                at_once_max=self._answers.at_once_max,
+            ),
         )
 
     async def _on_command(self, connection: Connection, incoming: Incoming) -> None:
@@ -132,7 +140,11 @@ class MqttInput:
             return refused_answer(_retained(unread) if incoming.retain else unread)
         if incoming.retain:
             return refused_answer(_refused(RETAINED, envelope))
-        return await self._queries.ask(envelope, Origin.MQTT)
+        answer = await self._queries.ask(envelope, Origin.MQTT)
+        if len(answer.model_dump_json()) > self._answers.answer_bytes_max:
+            sentence = f"the answer has over {self._answers.answer_bytes_max} bytes; ask for less"
+            return refused_answer(_refused(CommandRejected("too_large", sentence), envelope))
+        return answer
 
     async def _reply(
         self, connection: Connection, incoming: Incoming, topic: str | None, reply: Result | Answer
@@ -143,6 +155,9 @@ class MqttInput:
         and the message must be acknowledged all the same: it would come back for ever.
         """
         payload = reply.model_dump_json().encode()
+        correlation_data = incoming.correlation_data
+        if correlation_data is not None and len(correlation_data) > CORRELATION_BYTES_MAX:
+            correlation_data = None
         topics = [topic] if topic else []
         wanted = incoming.response_topic
         if wanted is not None and self._topics.may_be_answered_on(wanted):
@@ -152,7 +167,7 @@ class MqttInput:
                 await connection.publish(
                     each,
                     payload,
-                    correlation_data=incoming.correlation_data,
+                    correlation_data=correlation_data,
                     content_type=CONTENT_TYPE,
                 )
             except LinkRefused as error:

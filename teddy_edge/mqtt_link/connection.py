@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiomqtt
 from paho.mqtt.client import (
@@ -23,10 +24,12 @@ from paho.mqtt.client import (
     DisconnectFlags,
     MQTTMessage,
 )
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from teddy_edge.errors import LinkError, LinkLost, LinkOverrun, LinkRefused, PacketTooLarge
+from teddy_edge.mqtt_link.answers import Answers
 from teddy_edge.mqtt_link.buffered_socket import BufferedSocket, has_unread
 from teddy_edge.mqtt_link.client import (
     Will,
@@ -85,11 +88,10 @@ class OneConnection:
         self._closed = False
         self._network_error = ""
         self._reading = False
-        self._heard_at = time.monotonic()
         self._room = Room(settings)
         self._packet_bytes_max = PACKET_BYTES_MAX_UNSET
         self._answers_awaited = 0
-        self._acknowledgements: dict[int, asyncio.Future[ReasonCode]] = {}
+        self._answers = Answers(settings.timeout_s)
         self._window = asyncio.Semaphore(settings.receive_maximum)
         self._client = new_client(settings, client_id, will)
         self._paho = self._client._client
@@ -102,6 +104,8 @@ class OneConnection:
         self._paho.on_disconnect = self._on_disconnect
         self._paho.on_message = self._on_message
         self._paho.on_publish = self._on_publish
+        self._paho_takes_puback = self._paho._handle_pubackcomp
+        self._paho._handle_pubackcomp = self._on_puback  # type: ignore[method-assign, assignment]
         self._paho.on_log = self._on_log
         self._paho.on_socket_open = self._on_socket_open
         self._paho.on_socket_register_write = self._on_socket_register_write
@@ -128,10 +132,13 @@ class OneConnection:
         if not wanted:
             return
         with self._awaiting_an_answer():
+            asking = asyncio.ensure_future(self._client.subscribe(wanted, timeout=math.inf))
             try:
-                codes = await self._client.subscribe(wanted)
+                codes = await self._answers.in_time(asking, "our subscriptions")
             except aiomqtt.MqttError as error:
                 raise LinkLost(f"no answer to our subscriptions: {error}") from error
+            finally:
+                asking.cancel()
         for each, code in zip(subscriptions, codes, strict=True):
             if isinstance(code, ReasonCode) and code.is_failure:
                 refused = LinkRefused("subscribe to", each.topic_filter, str(code))
@@ -158,21 +165,7 @@ class OneConnection:
                 info = self._paho.publish(topic, payload, qos, retain, properties)
                 if info.rc != MQTT_ERR_SUCCESS:
                     raise self._ended.result() if self._ended.done() else LinkLost("not connected")
-                code = await self._acknowledgement(info.mid, topic)
-        if code.is_failure:
-            raise LinkRefused("publish to", topic, str(code))
-
-    async def _acknowledgement(self, packet_id: int, topic: str) -> ReasonCode:
-        answer: asyncio.Future[ReasonCode] = self._loop.create_future()
-        self._acknowledgements[packet_id] = answer
-        try:
-            async with asyncio.timeout(self._settings.timeout_s):
-                return await answer
-        except TimeoutError:
-            limit = f"{self._settings.timeout_s:g} s"
-            raise LinkLost(f"no acknowledgement of a message to {topic} within {limit}") from None
-        finally:
-            del self._acknowledgements[packet_id]
+                await self._answers.acknowledgement(info.mid, topic, size)
 
     def acknowledge(self, packet_id: int, qos: int) -> None:
         """Send the PUBACK for a message of this connection."""
@@ -196,7 +189,7 @@ class OneConnection:
         while True:
             for _ in range(2):
                 await asyncio.sleep(keepalive_s / 4)
-                silent_s = time.monotonic() - self._heard_at
+                silent_s = time.monotonic() - self._answers.heard_at
                 if self._reading and silent_s > 1.25 * keepalive_s:
                     raise LinkLost(f"the broker was silent for {silent_s:.1f} s")
             self._paho._send_pingreq()  # paho's own timer takes two keepalives, and cannot pause
@@ -213,9 +206,7 @@ class OneConnection:
     def _end(self, error: LinkError) -> None:
         if not self._ended.done():
             self._ended.set_result(error)
-        for answer in self._acknowledgements.values():
-            if not answer.done():
-                answer.set_exception(self._ended.result())
+        self._answers.fail(error)
 
     @contextlib.contextmanager
     def _awaiting_an_answer(self) -> Iterator[None]:
@@ -236,14 +227,14 @@ class OneConnection:
         if full:
             self._loop.remove_reader(sock)
         else:
-            self._heard_at = time.monotonic()
+            self._answers.hear()
             self._loop.add_reader(sock, self._read)
             self._loop.call_soon(self._read)  # bytes may be there that the system does not show
 
     def _read(self) -> None:
         if not self._reading:
             return
-        self._heard_at = time.monotonic()
+        self._answers.hear()
         try:
             self._paho.loop_read()
         except (ValueError, LookupError, TypeError, struct.error) as error:
@@ -303,12 +294,14 @@ class OneConnection:
         else:
             self._end(LinkLost("the connection to the broker was lost"))
 
+    def _on_puback(self, kind: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        self._paho._in_packet["packet"] = self._answers.readable(self._paho._in_packet["packet"])
+        return self._paho_takes_puback(kind)
+
     def _on_publish(
         self, _client: object, _data: object, packet_id: int, code: ReasonCode, *_: object
     ) -> None:
-        answer = self._acknowledgements.get(packet_id)
-        if answer is not None and not answer.done():
-            answer.set_result(code)
+        self._answers.take(packet_id, code)
 
     def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
         if self._room.take(message):

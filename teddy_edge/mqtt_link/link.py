@@ -103,7 +103,8 @@ class _Lane:
 
     def __init__(self, subscription: Subscription, concurrent_max: int) -> None:
         self.subscription = subscription
-        self._slots = asyncio.Semaphore(1 if subscription.ordered else concurrent_max)
+        at_once = 1 if subscription.ordered else subscription.at_once_max or concurrent_max
+        self._slots = asyncio.Semaphore(min(at_once, concurrent_max))
         self._queue: asyncio.Queue[Delivery] = asyncio.Queue()  # the connection bounds it
 
     def put(self, delivery: Delivery) -> None:

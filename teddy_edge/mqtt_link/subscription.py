@@ -50,16 +50,18 @@ Session = Callable[[Connection], Awaitable[None]]
 class Subscription:
     """Which messages go to which handler.
 
-    `ordered`: one at a time, in the order of arrival. Else up to `receive_maximum` at once, started
-    in that order. A topic that several filters match goes to the first of them. `retained_once`:
-    what the broker has retained comes when it does not know us any more, and not at each connect.
-    `no_local`: what we publish ourselves does not come. `may_be_refused`: we can do without it.
+    `ordered`: one at a time, in the order of arrival. Else up to `receive_maximum` at once, or
+    `at_once_max` where that is less, started in that order. A topic that several filters match goes
+    to the first of them. `retained_once`: what the broker has retained comes when it does not know
+    us any more, and not at each connect. `no_local`: what we publish ourselves does not come.
+    `may_be_refused`: we can do without it.
     """
 
     topic_filter: str
     handler: Handler
     qos: int = 1
     ordered: bool = False
+    at_once_max: int | None = None
     retained_once: bool = False
     no_local: bool = False
     may_be_refused: bool = False

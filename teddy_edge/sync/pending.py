@@ -49,12 +49,9 @@ class PendingRequest:
             )
             try:
                 await connection.publish(self._topics.pending, encode_signal(pending))
-            except PacketTooLarge:
-                if not finished:
-                    raise
-                finished = finished[(len(finished) + 1) // 2 :]
             except LinkRefused as error:
+                if isinstance(error, PacketTooLarge) and finished:
+                    finished = finished[(len(finished) + 1) // 2 :]
+                    continue
                 logger.warning("the cloud is not asked for commands: %s", error.reason)
-                return
-            else:
-                return
+            return

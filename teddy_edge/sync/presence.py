@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from teddy_edge import __version__
 from teddy_edge.clock import Clock
+from teddy_edge.errors import LinkRefused
 from teddy_edge.eventlog import Cursor, EventLog
 from teddy_edge.mqtt_link import Connection, Will
 from teddy_edge.sync.signals import BearStatus, encode_signal
 from teddy_edge.topics import Topics
+
+logger = logging.getLogger("teddy_edge.sync")
 
 
 class Presence:
@@ -25,7 +30,10 @@ class Presence:
         return Will(self._topics.status, encode_signal(BearStatus(online=False)))
 
     async def run(self, connection: Connection) -> None:
-        """Say the birth. The broker says the will, after a clean stop too."""
+        """Say the birth. The broker says the will, after a clean stop too.
+
+        All else goes on where the broker refuses it.
+        """
         birth = BearStatus(
             online=True,
             bear=self._topics.bear,
@@ -34,4 +42,7 @@ class Presence:
             last_seq=self._log.last_seq,
             clock_trust=self._clock.trust(),
         )
-        await connection.publish(self._topics.status, encode_signal(birth), retain=True)
+        try:
+            await connection.publish(self._topics.status, encode_signal(birth), retain=True)
+        except LinkRefused as error:
+            logger.warning("the birth is refused", extra={"reason": error.reason})

@@ -9,8 +9,10 @@ child that this log does not know: after a factory reset nobody else would.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
+from collections.abc import Sequence
 
 from teddy_edge.clock import Clock, rfc3339
 from teddy_edge.errors import LinkRefused
@@ -26,7 +28,10 @@ SAFETY = "safety/"
 PUBLISHED = ("bear/", "child/", SAFETY)
 """The models that the parents' app sees; pages of lists and single conversations are asked for."""
 
-
+AT_ONCE = 8
+"""Rows on their way at a time."""
+DUE_MAX = 64
+"""Rows of those that a connect asks for which go out before what changed meanwhile."""
 STANDING_MAX = 10_000
 """Topics found on the broker that are looked at after a connect; the rest after the next one."""
 
@@ -46,29 +51,53 @@ class StatePublisher:
         self._settings = settings
         self._clock = clock
         self._changed: set[str] = set()
+        self._due: dict[str, None] = {}
+        """What the connects ask for and has not gone out, in order."""
         self._standing: set[str] = set()
         self._wake = asyncio.Event()
         read_models.listen(self._note)
 
     def _note(self, keys: set[str]) -> None:
-        of_children = {key.replace("child/", "safety/", 1) for key in keys if key[:6] == "child/"}
-        self._changed |= {key for key in keys | of_children if key.startswith(PUBLISHED)}
+        self._changed |= _published(keys)
         if self._changed:
             self._wake.set()
 
     async def run(self, connection: Connection) -> None:
-        """Publish for as long as the connection lives."""
-        self._note(set(await self._read_models.keys("")))
+        """Publish for as long as the connection lives: what changed, and step by step all else.
+
+        What an earlier connection has not come to goes first, and safety before the rest of it.
+        """
+        keys = sorted(_published(set(await self._read_models.keys(""))))
+        self._due.update(dict.fromkeys(sorted(keys, key=lambda key: not key.startswith(SAFETY))))
+        self._wake.set()
         while True:
             await self._wake.wait()
             await asyncio.sleep(self._settings.state_window_s)
             self._wake.clear()
-            keys, self._changed = sorted(self._changed), set()
-            for key in keys:
-                await self._publish(connection, key)
+            changed, self._changed = sorted(self._changed), set()
+            await self._publish_all(connection, changed)
+            for key in changed:
+                self._due.pop(key, None)
+            await self._publish_all(connection, self._next_due())
             standing, self._standing = sorted(self._standing), set()
             for topic in standing:
                 await self._clear_unknown(connection, topic)
+
+    def _next_due(self) -> Sequence[str]:
+        """Take some of what each connect asks for."""
+        keys = list(itertools.islice(self._due, DUE_MAX))
+        for key in keys:
+            del self._due[key]
+        if self._due:
+            self._wake.set()
+        return keys
+
+    async def _publish_all(self, connection: Connection, keys: Sequence[str]) -> None:
+        """Publish rows, some at a time: each waits for an answer of the broker."""
+        for begin in range(0, len(keys), AT_ONCE):
+            async with asyncio.TaskGroup() as tasks:
+                for key in keys[begin : begin + AT_ONCE]:
+                    tasks.create_task(self._publish(connection, key), name=f"state {key}")
 
     async def on_retained(self, connection: Connection, incoming: Incoming) -> None:
         """Take note of what stands on the broker; `run` clears what no row is of."""
@@ -131,3 +160,9 @@ class StatePublisher:
             "data": row,
         }
         return json.dumps(state, ensure_ascii=False).encode()
+
+
+def _published(keys: set[str]) -> set[str]:
+    """Choose what is published; a child's safety goes with the child."""
+    of_children = {key.replace("child/", SAFETY, 1) for key in keys if key.startswith("child/")}
+    return {key for key in keys | of_children if key.startswith(PUBLISHED)}

@@ -160,11 +160,10 @@ class Uplink:
     async def run(self, connection: Connection) -> None:
         """Send for as long as the connection lives."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watch_log(), name="uplink watch")
+            tasks.create_task(self._watch_log(self._log.last_seq), name="uplink watch")
             tasks.create_task(self._send_for_ever(connection), name="uplink send")
 
-    async def _watch_log(self) -> None:
-        seq = self._log.last_seq
+    async def _watch_log(self, seq: int) -> None:
         while True:
             seq = await self._log.wait_beyond(seq)
             self._changed.set()

@@ -156,7 +156,7 @@ async def test_what_the_bear_stamps_itself_neither_moves_the_horizon_nor_falls_b
     ("trust", "ahead_s_max"),
     [
         (Trust.SYNCED, LIMITS.skew_s_max),
-        (Trust.SET, LIMITS.skew_s_max),
+        (Trust.SET, LIMITS.unsynced_skew_s_max),
         (Trust.UNSYNCED, LIMITS.unsynced_skew_s_max),
     ],
 )

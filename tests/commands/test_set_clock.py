@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from teddy_edge.clock import NS_PER_S, Trust
-from teddy_edge.messages import Actor, Origin, Result
+from teddy_edge.messages import Actor, CommandEnvelope, Origin, Result
 from teddy_edge.testing import FakeClock
 from tests.commands.box import PARENT, Box, open_box
 
@@ -91,3 +91,23 @@ async def test_what_cannot_be_the_time_is_refused(tmp_path: Path, now: object) -
         refused = await set_clock(box, now)
         assert refused.error is not None
         assert (refused.error.code, refused.error.field) == ("invalid", "data.now")
+
+
+def issued(box: Box, name: str, data: dict[str, Any] | None, at: datetime) -> CommandEnvelope:
+    """As `fleet send` makes it: it has a day."""
+    given = {"issued_at": at, "expires_at": at + timedelta(days=1)}
+    return box.envelope(name, data).model_copy(update=given)
+
+
+@pytest.mark.parametrize("wrong", [NOW - timedelta(days=2), NOW + timedelta(days=36 * 365)])
+async def test_a_time_that_was_told_wrongly_keeps_nothing_out_that_corrects_it(
+    tmp_path: Path, wrong: datetime
+) -> None:
+    """As by a command that a broker had kept for days, or by a wrong year."""
+    async with open_box(tmp_path, clock=lost_in_time()) as box:
+        await box.send(issued(box, "set_clock", {"now": wrong.isoformat()}, min(wrong, NOW)))
+        assert box.clock.trust() is Trust.SET
+        again = await box.send(issued(box, "set_clock", {"now": NOW.isoformat()}, NOW))
+        assert again.success, again.error
+        assert abs(box.clock.wall_ns() / 1e9 - NOW.timestamp()) < 1
+        assert (await box.send(issued(box, "register_child", None, NOW))).success

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import aiomqtt
@@ -246,3 +247,23 @@ async def test_a_safety_event_that_is_stored_under_an_earlier_epoch_is_no_news(
     sink.store("bear-1", Taken(position, [WireRecord(1, 1, b"x"), record], Lost(1, 0)))
     said = cloud_event(decode_record(2, 1, body), "bear-1") | {"epoch": str(again)}
     assert not sink.keep_urgent("bear-1", UrgentEvent.model_validate_json(json.dumps(said)), b"{}")
+
+
+async def test_a_bear_that_may_not_be_confirmed_keeps_no_other_waiting(
+    tmp_path: Path, sink: SqliteSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its batch came first at each connect, and ended the connection for the whole fleet."""
+    rules = tmp_path / "rules"
+    rules.write_text("topic readwrite #\ntopic deny teddy/v1/bear-2/confirmed\n")
+    rules.chmod(0o600)
+    log = SmallLog(2)
+    with Mosquitto(tmp_path / "strict", lines=[f"acl_file {rules}"]) as strict:
+        client = aiomqtt.Client(strict.host, strict.port, protocol=aiomqtt.ProtocolVersion.V5)
+        async with receiving(strict, sink), client as bears:
+            await bears.subscribe(CONFIRMED, 1)
+            await bears.publish("teddy/v1/bear-2/events", encode_batch(log.batch(1, 1)), qos=1)
+            await send(bears, log.batch(1, 2))
+            assert await heard(bears) == (CONFIRMED, 2)
+        async with receiving(strict, sink):
+            await until(lambda: caplog.text.count("bear-2: cannot confirm: Not authorized") == 2)
+    assert "next try" not in caplog.text

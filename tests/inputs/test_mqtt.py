@@ -11,7 +11,7 @@ import pytest
 from teddy_edge.errors import LogFull
 from teddy_edge.inputs.mqtt import MqttInput
 from teddy_edge.mqtt_link import Incoming
-from teddy_edge.settings import Settings
+from teddy_edge.settings import QuerySettings, Settings
 from teddy_edge.testing import FakeClock
 from teddy_edge.topics import Topics
 from tests.inputs.recording import RecordingCommands, RecordingQueries
@@ -27,19 +27,23 @@ class RecordingConnection:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, dict[str, Any]]] = []
+        self.correlation_data: list[object] = []
 
-    async def publish(self, topic: str, payload: bytes, **_: object) -> None:
+    async def publish(self, topic: str, payload: bytes, **properties: object) -> None:
         self.published.append((topic, json.loads(payload)))
+        self.correlation_data.append(properties["correlation_data"])
 
 
 class Box:
     """An input at which messages arrive as told."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         self.commands = RecordingCommands()
         self.queries = RecordingQueries()
         self.connection = RecordingConnection()
-        self.input = MqttInput(self.commands, self.queries, TOPICS, Settings(), FakeClock())
+        self.input = MqttInput(
+            self.commands, self.queries, TOPICS, settings or Settings(), FakeClock()
+        )
 
     async def receive(self, topic: str, payload: bytes, **changes: Any) -> None:
         """Let a message arrive; returns when it may be acknowledged."""
@@ -146,3 +150,30 @@ async def test_a_reply_goes_where_the_sender_wants_if_it_may(wanted: str, allowe
 
 def test_what_is_retained_for_the_bear_does_not_come_again_at_each_connect() -> None:
     assert all(each.retained_once for each in Box().input.subscriptions())
+
+
+async def test_an_answer_too_long_for_a_slow_link_is_refused_with_the_limit() -> None:
+    """It would end each connection, and the query would come again."""
+    box = Box(Settings(queries=QuerySettings(answer_bytes_max=1024)))
+    for size_bytes, code in ((500, None), (1000, "too_large")):
+        query = {**json.loads(message("get_bear_state")), "data": {"words": "x" * size_bytes}}
+        await box.receive(TOPICS.query("get_bear_state"), json.dumps(query).encode())
+        _, answer = box.connection.published[-1]
+        assert answer["error"] is None if code is None else answer["error"]["code"] == code
+    assert "over 1024 bytes" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(("size_bytes", "comes_back"), [(1024, True), (1025, False)])
+async def test_correlation_data_that_would_make_each_reply_long_does_not_come_back(
+    size_bytes: int, comes_back: bool
+) -> None:
+    box = Box()
+    data = bytes(size_bytes)
+    topic = TOPICS.command("press_button")
+    await box.receive(topic, message("press_button"), correlation_data=data)
+    assert box.connection.correlation_data == [data if comes_back else None]
+
+
+def test_few_queries_are_answered_at_once_and_many_commands() -> None:
+    at_once = {each.topic_filter: each.at_once_max for each in Box().input.subscriptions()}
+    assert at_once == {TOPICS.commands: None, TOPICS.queries: Settings().queries.at_once_max}

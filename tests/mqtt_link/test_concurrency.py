@@ -35,7 +35,8 @@ async def run_through(
     other: aiomqtt.Client,
     stage: Stage,
     *,
-    ordered: bool,
+    ordered: bool = False,
+    at_once_max: int | None = None,
     first: int,
     qos: int = 1,
 ) -> None:
@@ -43,7 +44,7 @@ async def run_through(
     link = MqttLink(
         settings_for(broker.port, receive_maximum=4),
         "bear",
-        subscriptions=[Subscription("to/+/bear", stage, qos=qos, ordered=ordered)],
+        subscriptions=[Subscription("to/+/bear", stage, qos, ordered, at_once_max=at_once_max)],
         sessions={},
     )
     async with running(link):
@@ -53,6 +54,15 @@ async def run_through(
         await until(lambda: stage.running == first)
         stage.go_on.set()
         await until(lambda: len(stage.started) == 20 and stage.running == 0)
+
+
+@pytest.mark.parametrize(("at_once_max", "running_max"), [(None, 4), (2, 2), (9, 4)])
+async def test_a_subscription_may_say_how_many_messages_are_handled_at_once(
+    broker: Mosquitto, other: aiomqtt.Client, at_once_max: int | None, running_max: int
+) -> None:
+    stage = Stage()
+    await run_through(broker, other, stage, at_once_max=at_once_max, first=running_max)
+    assert stage.running_max == running_max
 
 
 async def test_an_ordered_subscription_handles_one_message_at_a_time(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from pathlib import Path
 from random import Random
 
@@ -51,14 +52,20 @@ async def test_batches_shrink_until_a_slow_link_takes_them(
         await all_confirmed(bear, cloud)
 
 
-async def test_batches_shrink_below_a_limit_that_the_broker_does_not_tell(tmp_path: Path) -> None:
-    """mosquitto answers with a reason code that no PUBACK may have, and so ends the connection."""
+async def test_batches_go_in_parts_below_a_limit_that_the_broker_does_not_tell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """mosquitto answers with a reason code that no PUBACK may have, and stays."""
     with Mosquitto(tmp_path / "limited", lines=["message_size_limit 3000"]) as limited:
         async with running(tmp_path, limited, LARGE, record_what_does_not_compress) as (
             bear,
             cloud,
         ):
+            await bear.violate(os.urandom(5000).hex())
             await all_confirmed(bear, cloud)
+            (told,) = [batch for batch in cloud.batches if batch.too_large is not None]
+            assert told.first_seq == RECORDS + 1
+    assert "next try" not in caplog.text, "no connection ended"
 
 
 def test_the_size_is_halved_by_each_end_and_grows_with_what_is_through() -> None:
@@ -67,7 +74,7 @@ def test_the_size_is_halved_by_each_end_and_grows_with_what_is_through() -> None
         with pytest.raises(type(end)), size.learned_from(40_000):
             raise end
     assert size.bytes_max == 10_000, "half of what was tried, and half of that"
-    for expected_bytes in (10_156, 10_314):
+    for expected_bytes in (11_250, 12_656):
         with size.learned_from(10_000):
             pass
         assert size.bytes_max == expected_bytes
@@ -83,6 +90,13 @@ def test_the_size_is_never_less_than_the_least() -> None:
         with pytest.raises(LinkLost), size.learned_from(100_000):  # one record, over any size
             raise LinkLost("gone")
     assert size.bytes_max == BYTES_MIN
+
+
+def test_a_connection_that_ends_on_a_lone_event_says_nothing_of_the_size() -> None:
+    size = BatchSize(64_000)
+    with pytest.raises(LinkLost), size.learned_from(100):
+        raise LinkLost("gone")
+    assert size.bytes_max == 64_000
 
 
 def test_what_a_broker_refuses_says_nothing_of_the_size() -> None:

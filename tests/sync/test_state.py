@@ -18,13 +18,15 @@ from teddy_edge.mqtt_link import Incoming
 from teddy_edge.projections import ChildProjectionManager
 from teddy_edge.settings import SyncSettings
 from teddy_edge.sync import StatePublisher
+from teddy_edge.sync.state import DUE_MAX
 from teddy_edge.topics import Topics
-from tests.commands.box import Box, open_box
+from tests.commands.box import EMMA, Box, open_box
 from tests.projections.test_runner import open_read_models
 from tests.sync.connection import RecordingConnection
 
 TOPICS = Topics("bear-001")
 WINDOW_S = 300.0
+CHILDREN = 100
 
 
 @asynccontextmanager
@@ -210,6 +212,46 @@ async def test_a_topic_that_the_broker_refuses_does_not_keep_the_others_back(
 
 def warned_of(caplog: pytest.LogCaptureFixture) -> list[object]:
     return [vars(record).get("topic") for record in caplog.records]
+
+
+async def test_what_changes_is_not_behind_all_that_a_connect_asks_for(tmp_path: Path) -> None:
+    """On a link of two seconds a thousand children take an hour."""
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        for number in range(CHILDREN):
+            await box.send(box.envelope(data={**EMMA, "udid": str(number)}))
+        await read_models.include(box.log.last_seq)
+        state = StatePublisher(read_models, TOPICS, SyncSettings(state_window_s=0.3), box.clock)
+        connection = RecordingConnection()
+        running = asyncio.create_task(state.run(connection))
+        await connection.has(1)
+        await press(box, read_models)
+        topics = [message.topic for message in await connection.has(2 * CHILDREN + 1)]
+        assert topics.index(TOPICS.state("bear", "bear-001")) < 2 * CHILDREN
+        assert len(set(topics)) == len(topics), "nothing went out twice"
+        assert {topic.split("/")[-2] for topic in topics[:DUE_MAX]} == {"safety"}
+        running.cancel()
+
+
+async def test_the_next_connect_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
+    async with (
+        open_box(tmp_path / "log") as box,
+        open_read_models(box.log, tmp_path / "rows") as read_models,
+    ):
+        for number in range(CHILDREN):
+            await box.send(box.envelope(data={**EMMA, "udid": str(number)}))
+        await read_models.include(box.log.last_seq)
+        state = StatePublisher(read_models, TOPICS, SyncSettings(state_window_s=0), box.clock)
+        seen: set[str] = set()
+        for _ in range(4):
+            connection = RecordingConnection()
+            running = asyncio.create_task(state.run(connection))
+            seen |= {message.topic for message in await connection.has(CHILDREN)}
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert len(seen) == 2 * CHILDREN
 
 
 async def test_a_model_says_whether_the_history_behind_it_is_whole(

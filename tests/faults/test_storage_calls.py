@@ -21,7 +21,7 @@ from tests.faults.strace import Fault, Trace, daemon_under_strace, needs_strace,
 pytestmark = needs_strace()
 
 POINTS_MAX = int(os.environ.get("FAULT_POINTS", "36"))
-TIME_S_MAX = float(os.environ.get("FAULT_TIME_S", "25"))
+TIME_S_MAX = float(os.environ.get("FAULT_TIME_S", "60"))
 """After this no further point is begun, so that a slow machine tries fewer."""
 AT_ONCE = 2
 

@@ -114,9 +114,12 @@ class DeadlineMiddleware:
     def __init__(self, clock: Clock, command_type: Callable[[str], type[Command]]) -> None:
         self._clock = clock
         self._command_type = command_type
+        self._told_offset_ns: int | None = None
+        """The latest time that a parent told in this boot, from monotonic time."""
 
     async def __call__(self, call_next: CallNext, context: CommandContext) -> Result:
         """Raise `CommandExpired` past the deadline, `CommandRejected` where nobody can tell."""
+        self._note_told_time()
         expires_at = context.envelope.expires_at
         if expires_at is not None:
             self._check(context, expires_at)
@@ -127,12 +130,27 @@ class DeadlineMiddleware:
         if trust is Trust.UNSYNCED:
             self._check_risk(context)
         if trust is Trust.SYNCED or (trust is Trust.SET and not self._type(context).corrects_time):
-            is_over = self._clock.wall_ns() > expires_at.timestamp() * NS_PER_S
+            is_over = self._now_ns(context) > expires_at.timestamp() * NS_PER_S
         else:
             life_s = (expires_at - context.envelope.issued_at).total_seconds()
             is_over = self._clock.monotonic_ns() - context.received_ns > life_s * NS_PER_S
         if is_over:
             raise CommandExpired("expired", "the command came after its deadline", "expires_at")
+
+    def _note_told_time(self) -> None:
+        if self._clock.trust() is Trust.SET:
+            offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
+            self._told_offset_ns = max(offset_ns, self._told_offset_ns or offset_ns)
+
+    def _now_ns(self, context: CommandContext) -> int:
+        """The time now; for what cannot be taken back the latest that a parent told.
+
+        A broker may have kept an older `set_clock`, and behind it what was in time only then.
+        """
+        told_ns = self._told_offset_ns if self._clock.trust() is Trust.SET else None
+        if told_ns is None or not self._type(context).needs_trusted_time:
+            return self._clock.wall_ns()
+        return self._clock.monotonic_ns() + told_ns
 
     def _type(self, context: CommandContext) -> type[Command]:
         return self._command_type(context.envelope.name)

@@ -141,7 +141,7 @@ class MqttInput:
         if incoming.retain:
             return refused_answer(_refused(RETAINED, envelope))
         answer = await self._queries.ask(envelope, Origin.MQTT)
-        if len(answer.model_dump_json()) > self._answers.answer_bytes_max:
+        if len(answer.model_dump_json().encode()) > self._answers.answer_bytes_max:
             sentence = f"the answer has over {self._answers.answer_bytes_max} bytes; ask for less"
             return refused_answer(_refused(CommandRejected("too_large", sentence), envelope))
         return answer

@@ -62,10 +62,12 @@ class Answers:
         something all the time, and no answer, is not waited for without end.
         """
         asked_at = time.monotonic()
-        allowed_s = self._timeout_s + self._unanswered_bytes / BYTES_PER_S_MIN
+        sending_s = self._unanswered_bytes / BYTES_PER_S_MIN
+        allowed_s = self._timeout_s + sending_s
+        give_up_at = asked_at + TIMEOUTS_MAX * self._timeout_s + sending_s
         while not answer.done():
             silent_until = max(asked_at, self.heard_at) + allowed_s
-            left_s = min(silent_until, asked_at + TIMEOUTS_MAX * allowed_s) - time.monotonic()
+            left_s = min(silent_until, give_up_at) - time.monotonic()
             if left_s <= 0:
                 raise LinkLost(f"no answer to {to_what} within {allowed_s:.1f} s")
             await asyncio.wait((answer,), timeout=left_s)
@@ -81,7 +83,9 @@ class Answers:
         """Give a PUBACK with a code that it may have: paho ends the connection on any other."""
         made = bytearray(packet)
         if made[CODE_AT : CODE_AT + 1] == TOO_LARGE:
-            self._too_large.add(int.from_bytes(made[:CODE_AT], "big"))
+            packet_id = int.from_bytes(made[:CODE_AT], "big")
+            if packet_id in self._acknowledgements:
+                self._too_large.add(packet_id)
             made[CODE_AT : CODE_AT + 1] = UNSPECIFIED_ERROR
         return made
 

@@ -16,8 +16,10 @@ from teddy_edge.errors import LinkLost
 
 BYTES_MIN: Final = 1024
 GROWTH: Final = 8
-"""Each batch that is through makes the next one larger by such a part: twice as large after six, so
-that a limit which is still there costs a connection now and then, and not each time."""
+"""Each batch that is through makes the next one larger by such a part: twice as large after six."""
+SLOW_GROWTH: Final = 64
+"""Near the size that a connection last ended on, so that a limit which is still there costs a
+connection now and then, and not each time."""
 
 
 class BatchSize:
@@ -30,6 +32,7 @@ class BatchSize:
         self.bytes_max = bytes_max
         """The most that the next batch may hold, in bytes of records."""
         self._allowed_bytes = bytes_max
+        self._failed_bytes = 2 * bytes_max
 
     @contextmanager
     def learned_from(self, batch_bytes: int) -> Iterator[None]:
@@ -38,6 +41,9 @@ class BatchSize:
             yield
         except (LinkLost, asyncio.CancelledError):  # whoever hears first of the connection's end
             if batch_bytes > BYTES_MIN:
-                self.bytes_max = max(min(batch_bytes, self.bytes_max) // 2, BYTES_MIN)
+                self._failed_bytes = min(batch_bytes, self.bytes_max)
+                self.bytes_max = max(self._failed_bytes // 2, BYTES_MIN)
             raise
-        self.bytes_max = min(self.bytes_max + self.bytes_max // GROWTH, self._allowed_bytes)
+        is_near = self.bytes_max >= self._failed_bytes * 3 // 4
+        more_bytes = self.bytes_max // (SLOW_GROWTH if is_near else GROWTH)
+        self.bytes_max = min(self.bytes_max + more_bytes, self._allowed_bytes)

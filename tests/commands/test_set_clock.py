@@ -111,3 +111,19 @@ async def test_a_time_that_was_told_wrongly_keeps_nothing_out_that_corrects_it(
         assert again.success, again.error
         assert abs(box.clock.wall_ns() / 1e9 - NOW.timestamp()) < 1
         assert (await box.send(issued(box, "register_child", None, NOW))).success
+
+
+async def test_an_older_time_lets_nothing_through_that_cannot_be_taken_back(
+    tmp_path: Path,
+) -> None:
+    """A broker kept two commands for three days: the time, and what was in time only then."""
+    async with open_box(tmp_path, clock=lost_in_time()) as box:
+        child_id = (await box.send(issued(box, "register_child", None, NOW))).data["child_id"]
+        now = NOW + timedelta(days=3)
+        assert (await set_clock(box, now.isoformat())).success
+        kept = issued(box, "set_clock", {"now": NOW.isoformat()}, NOW)
+        assert (await box.send(kept)).success, "a time that was told wrongly can be corrected"
+        late = issued(box, "deactivate_child", {"child_id": child_id, "reason": "x"}, NOW)
+        assert (await box.send(late)).status == "expired"
+        in_time = issued(box, "deactivate_child", {"child_id": child_id, "reason": "x"}, now)
+        assert (await box.send(in_time)).success

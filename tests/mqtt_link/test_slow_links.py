@@ -7,6 +7,8 @@ from random import Random
 
 import aiomqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from teddy_edge.errors import LinkLost
 from teddy_edge.fleet.broker import Mosquitto
@@ -63,3 +65,13 @@ async def test_a_broker_that_talks_all_the_time_and_never_answers_is_given_up() 
     with pytest.raises(LinkLost, match="no answer to a message to topic within"):
         await answers.acknowledgement(1, "topic", 0)
     talking.cancel()
+
+
+async def test_a_refusal_that_nobody_waits_for_is_forgotten() -> None:
+    """The packet id is another message's later."""
+    answers = Answers(timeout_s=10)
+    assert answers.readable(b"\0\7\x95") == b"\0\7\x80"
+    sending = asyncio.create_task(answers.acknowledgement(7, "topic", 100))
+    await asyncio.sleep(0)
+    answers.take(7, ReasonCode(PacketTypes.PUBACK))
+    await sending

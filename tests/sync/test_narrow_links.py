@@ -74,10 +74,13 @@ def test_the_size_is_halved_by_each_end_and_grows_with_what_is_through() -> None
         with pytest.raises(type(end)), size.learned_from(40_000):
             raise end
     assert size.bytes_max == 10_000, "half of what was tried, and half of that"
-    for expected_bytes in (11_250, 12_656):
+    sizes = []
+    for _ in range(6):
         with size.learned_from(10_000):
             pass
-        assert size.bytes_max == expected_bytes
+        sizes.append(size.bytes_max)
+    assert sizes[:4] == [11_250, 12_656, 14_238, 16_017], "quickly, until the limit is near"
+    assert sizes[4:] == [16_267, 16_521], "and slowly then"
     for _ in range(200):
         with size.learned_from(10_000):
             pass

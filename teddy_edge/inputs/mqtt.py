@@ -81,7 +81,7 @@ class MqttInput:
             return
         result = await self._end_of(incoming)
         topic = None if result.command_id is None else self._topics.result(result.command_id)
-        await self._reply(connection, incoming, topic, result)
+        await self._reply(connection, incoming, topic, _encoded(result))
 
     async def _end_of(self, incoming: Incoming) -> Result:
         """Bring a command to its end, however long the card takes; the broker keeps it so long."""
@@ -130,7 +130,10 @@ class MqttInput:
             return
         answer = await self._answer(incoming)
         topic = None if answer.query_id is None else self._topics.answer(answer.query_id)
-        await self._reply(connection, incoming, topic, answer)
+        payload = _encoded(answer)
+        if len(payload) > self._answers.answer_bytes_max:
+            payload = _encoded(_too_long(answer, self._answers.answer_bytes_max))
+        await self._reply(connection, incoming, topic, payload)
 
     async def _answer(self, incoming: Incoming) -> Answer:
         name = last_level(incoming.topic)
@@ -140,21 +143,16 @@ class MqttInput:
             return refused_answer(_retained(unread) if incoming.retain else unread)
         if incoming.retain:
             return refused_answer(_refused(RETAINED, envelope))
-        answer = await self._queries.ask(envelope, Origin.MQTT)
-        if len(answer.model_dump_json().encode()) > self._answers.answer_bytes_max:
-            sentence = f"the answer has over {self._answers.answer_bytes_max} bytes; ask for less"
-            return refused_answer(_refused(CommandRejected("too_large", sentence), envelope))
-        return answer
+        return await self._queries.ask(envelope, Origin.MQTT)
 
     async def _reply(
-        self, connection: Connection, incoming: Incoming, topic: str | None, reply: Result | Answer
+        self, connection: Connection, incoming: Incoming, topic: str | None, payload: bytes
     ) -> None:
         """Publish the reply to its own topic, and to the response topic that the sender named.
 
         Where the broker refuses the reply, the sender can still read it from the events upstream,
         and the message must be acknowledged all the same: it would come back for ever.
         """
-        payload = reply.model_dump_json().encode()
         correlation_data = incoming.correlation_data
         if correlation_data is not None and len(correlation_data) > CORRELATION_BYTES_MAX:
             correlation_data = None
@@ -188,6 +186,22 @@ def _card_full(
         seq=0,
         error=ErrorDetail(code="card_full", message=str(error)),
         correlation_id=correlation_id,
+    )
+
+
+def _encoded(reply: Result | Answer) -> bytes:
+    return reply.model_dump_json().encode()
+
+
+def _too_long(answer: Answer, bytes_max: int) -> Answer:
+    rejection = CommandRejected("too_large", f"the answer has over {bytes_max} bytes; ask for less")
+    return refused_answer(
+        EnvelopeRejected(
+            rejection,
+            message_id=answer.query_id,
+            name=answer.name,
+            correlation_id=answer.correlation_id,
+        )
     )
 
 

@@ -214,8 +214,9 @@ def warned_of(caplog: pytest.LogCaptureFixture) -> list[object]:
     return [vars(record).get("topic") for record in caplog.records]
 
 
-async def test_what_changes_is_not_behind_all_that_a_connect_asks_for(tmp_path: Path) -> None:
-    """On a link of two seconds a thousand children take an hour."""
+@asynccontextmanager
+async def many_children(tmp_path: Path) -> AsyncIterator[tuple[Box, ChildProjectionManager]]:
+    """A bear with more rows than go out at once."""
     async with (
         open_box(tmp_path / "log") as box,
         open_read_models(box.log, tmp_path / "rows") as read_models,
@@ -223,6 +224,12 @@ async def test_what_changes_is_not_behind_all_that_a_connect_asks_for(tmp_path: 
         for number in range(CHILDREN):
             await box.send(box.envelope(data={**EMMA, "udid": str(number)}))
         await read_models.include(box.log.last_seq)
+        yield box, read_models
+
+
+async def test_what_changes_is_not_behind_all_that_a_connect_asks_for(tmp_path: Path) -> None:
+    """On a link of two seconds a thousand children take an hour."""
+    async with many_children(tmp_path) as (box, read_models):
         state = StatePublisher(read_models, TOPICS, SyncSettings(state_window_s=0.3), box.clock)
         connection = RecordingConnection()
         running = asyncio.create_task(state.run(connection))
@@ -236,13 +243,7 @@ async def test_what_changes_is_not_behind_all_that_a_connect_asks_for(tmp_path: 
 
 
 async def test_the_next_connect_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
-    async with (
-        open_box(tmp_path / "log") as box,
-        open_read_models(box.log, tmp_path / "rows") as read_models,
-    ):
-        for number in range(CHILDREN):
-            await box.send(box.envelope(data={**EMMA, "udid": str(number)}))
-        await read_models.include(box.log.last_seq)
+    async with many_children(tmp_path) as (box, read_models):
         state = StatePublisher(read_models, TOPICS, SyncSettings(state_window_s=0), box.clock)
         seen: set[str] = set()
         for _ in range(4):
